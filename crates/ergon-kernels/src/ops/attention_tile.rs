@@ -1,0 +1,492 @@
+//! The inner loops of attention: a few queries against a block of keys, in registers.
+//!
+//! Per query the order of operations is fixed: a score adds its products in one accumulator of sixteen lanes,
+//! chunk by chunk, then the lanes in the tree of `reduce_add`; an element of the result adds `weight * value`
+//! key by key. Tiles of `H` queries by `K` keys (or `C` chunks of a value) interleave such sequences and
+//! never mix them.
+
+#![allow(clippy::needless_range_loop)] // One index runs over several small arrays at once.
+
+use super::exp::exp;
+use crate::{
+    isa::Isa,
+    simd::{Simd, dispatch},
+};
+use std::ops::Range;
+
+/// Keys per block. Blocks begin at multiples of it.
+pub(super) const BLOCK: usize = 64;
+/// Queries per call of [`attend`].
+pub(super) const MAX_QUERIES: usize = 32;
+/// Queries that go through a block together; their scores live on the stack.
+const TILE: usize = 4;
+
+/// A number format of the cache.
+pub(super) trait Element: Copy + Default + Sync + 'static {
+    /// Sixteen of them as singles.
+    fn load<S: Simd>(s: S, x: &[Self; 16]) -> S::F32;
+}
+
+impl Element for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[f32; 16]) -> S::F32 {
+        s.load(x)
+    }
+}
+
+impl Element for u16 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, x: &[u16; 16]) -> S::F32 {
+        s.load_f16(x)
+    }
+}
+
+/// Fewer than sixteen elements; the other lanes are zero.
+#[inline(always)]
+fn load_tail<S: Simd, E: Element>(s: S, x: &[E]) -> S::F32 {
+    let mut lanes = [E::default(); 16];
+    lanes[..x.len()].copy_from_slice(x);
+    E::load(s, &lanes)
+}
+
+/// The keys and values of one sequence: element `i` of head `h` at position `p` is at `p * stride + h * dim +
+/// i`.
+pub(super) struct Cache<'a, E> {
+    pub(super) k: &'a [E],
+    pub(super) v: &'a [E],
+    pub(super) k_stride: usize,
+    pub(super) v_stride: usize,
+    pub(super) k_dim: usize,
+    pub(super) v_dim: usize,
+    pub(super) scale: f32,
+}
+
+/// One head of a block of keys: its key `j` begins at `j * k_stride`.
+struct Block<'a, E> {
+    cache: &'a Cache<'a, E>,
+    k: &'a [E],
+    v: &'a [E],
+    /// Position of key 0.
+    first: usize,
+    /// Ask for the same head of the next block meanwhile: a head's rows are short and far apart, which is
+    /// more than hardware prefetchers follow.
+    fetch_k: bool,
+    fetch_v: bool,
+}
+
+impl<'a, E> Block<'a, E> {
+    #[inline(always)]
+    fn new(cache: &'a Cache<'a, E>, first: usize, kv_head: usize, fetch: bool) -> Block<'a, E> {
+        let from = |x: &'a [E], at: usize| x.get(at..).unwrap_or_default();
+        Block {
+            cache,
+            k: from(cache.k, first * cache.k_stride + kv_head * cache.k_dim),
+            v: from(cache.v, first * cache.v_stride + kv_head * cache.v_dim),
+            first,
+            fetch_k: fetch,
+            // Latent values are part of the keys.
+            fetch_v: fetch && !std::ptr::eq(cache.k, cache.v),
+        }
+    }
+}
+
+/// One query on its way through the keys. `out` holds the sum of `weight * value` so far, `sum` that of the
+/// weights, both relative to e^`max`.
+#[derive(Default)]
+pub(super) struct Query<'a> {
+    q: &'a [f32],
+    out: &'a mut [f32],
+    kv_head: usize,
+    visible: Range<usize>,
+    max: f32,
+    sum: f32,
+}
+
+impl<'a> Query<'a> {
+    pub(super) fn new(q: &'a [f32], out: &'a mut [f32], kv_head: usize, visible: Range<usize>) -> Query<'a> {
+        Query { q, out, kv_head, visible, max: f32::NEG_INFINITY, sum: 0.0 }
+    }
+
+    /// The keys it sees of the block at position `first`, relative to that.
+    #[inline(always)]
+    fn part_of(&self, first: usize) -> Range<usize> {
+        let end = self.visible.end.clamp(first, first + BLOCK) - first;
+        (self.visible.start.max(first) - first).min(end)..end
+    }
+}
+
+/// Scores, later weights, of the queries of a tile for the keys of a block.
+#[repr(align(64))]
+struct Scores([[f32; BLOCK]; TILE]);
+
+dispatch! {
+    /// Computes the results of `queries`, ordered by key head, over the keys they see.
+    pub(super) fn attend<E: Element>(cache: &Cache<'_, E>, queries: &mut [Query<'_>]) = attend_simd;
+}
+
+#[inline(always)]
+fn attend_simd<S: Simd, E: Element>(s: S, cache: &Cache<'_, E>, queries: &mut [Query<'_>]) {
+    let (mut begin, mut end) = (usize::MAX, 0);
+    for query in queries.iter_mut() {
+        query.out.fill(0.0);
+        if !query.visible.is_empty() {
+            begin = begin.min(query.visible.start);
+            end = end.max(query.visible.end);
+        }
+    }
+    let mut first = begin - begin % BLOCK;
+    while first < end {
+        for group in queries.chunk_by_mut(|a, b| a.kv_head == b.kv_head) {
+            let mut block = Block::new(cache, first, group[0].kv_head, first + BLOCK < end);
+            for tile in group.chunks_mut(TILE) {
+                attend_block(s, &block, tile);
+                (block.fetch_k, block.fetch_v) = (false, false);
+            }
+        }
+        first += BLOCK;
+    }
+    for query in queries {
+        if !query.visible.is_empty() {
+            scale_in_place(s, 1.0 / query.sum, query.out);
+        }
+    }
+}
+
+/// One head of a block of keys for up to [`TILE`] queries.
+#[inline(always)]
+fn attend_block<S: Simd, E: Element>(s: S, block: &Block<'_, E>, tile: &mut [Query<'_>]) {
+    // What any query of the tile sees, and what all of them see.
+    let mut any = Range { start: BLOCK, end: 0 };
+    let mut all = 0..BLOCK;
+    for query in tile.iter() {
+        let part = query.part_of(block.first);
+        all = all.start.max(part.start)..all.end.min(part.end);
+        if !part.is_empty() {
+            any = any.start.min(part.start)..any.end.max(part.end);
+        }
+    }
+    if any.is_empty() {
+        return;
+    }
+    let mut scores = Scores([[f32::NEG_INFINITY; BLOCK]; TILE]);
+    score_tile(s, block, any, tile, &mut scores.0);
+    for (query, scores) in tile.iter_mut().zip(&mut scores.0) {
+        let part = query.part_of(block.first);
+        // Another query's keys may lie outside.
+        scores[..part.start].fill(f32::NEG_INFINITY);
+        scores[part.end..].fill(f32::NEG_INFINITY);
+        if !part.is_empty() {
+            weigh(s, query, scores);
+        }
+    }
+    add_values(s, block, all, tile, &scores.0);
+}
+
+/// Asks for the cache lines of `x[at..at + n]`, which may lie outside of `x`.
+#[inline(always)]
+fn fetch<S: Simd, E>(s: S, x: &[E], at: usize, n: usize) {
+    let mut i = 0;
+    while i < n {
+        s.prefetch(x.as_ptr().wrapping_add(at + i).cast());
+        i += 64 / size_of::<E>();
+    }
+}
+
+/// Scores to weights e^(score - max); rescales what the query has so far if the maximum grew.
+#[inline(always)]
+fn weigh<S: Simd>(s: S, query: &mut Query<'_>, scores: &mut [f32; BLOCK]) {
+    let (chunks, _) = scores.as_chunks_mut::<16>();
+    let mut max = s.load(&chunks[0]);
+    for chunk in &chunks[1..] {
+        max = s.max(s.load(chunk), max);
+    }
+    let max = s.reduce_max(max);
+    if max > query.max {
+        let mut factor = [0.0; 16];
+        s.store(exp(s, s.splat(query.max - max)), &mut factor);
+        // The first block finds zeros, which need no factor.
+        if query.max > f32::NEG_INFINITY {
+            scale_in_place(s, factor[0], query.out);
+        }
+        query.sum *= factor[0];
+        query.max = max;
+    }
+    let max = s.splat(query.max);
+    let mut sums = [s.zero(); 4];
+    for (sum, chunk) in sums.iter_mut().zip(chunks) {
+        *sum = exp(s, s.sub(s.load(chunk), max));
+        s.store(*sum, chunk);
+    }
+    query.sum += s.reduce_add(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])));
+}
+
+#[inline(always)]
+fn scale_in_place<S: Simd>(s: S, factor: f32, x: &mut [f32]) {
+    let factor = s.splat(factor);
+    let (chunks, tail) = x.as_chunks_mut::<16>();
+    for chunk in chunks {
+        s.store(s.mul(s.load(chunk), factor), chunk);
+    }
+    s.store_partial(s.mul(s.load_partial(tail), factor), tail);
+}
+
+/// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have four.
+const fn many_registers(isa: Isa) -> bool {
+    matches!(isa, Isa::Avx512)
+}
+
+#[inline(always)]
+fn score_tile<S: Simd, E: Element>(
+    s: S,
+    block: &Block<'_, E>,
+    range: Range<usize>,
+    tile: &[Query<'_>],
+    scores: &mut [[f32; BLOCK]; TILE],
+) {
+    if !many_registers(S::ISA) {
+        for (pair, scores) in tile.chunks(2).zip(scores.chunks_mut(2)) {
+            match pair {
+                [a, b] => score_range::<S, E, 2, 2>(s, block, range.clone(), [a.q, b.q], scores),
+                [a] => score_range::<S, E, 1, 4>(s, block, range.clone(), [a.q], scores),
+                _ => {}
+            }
+        }
+        return;
+    }
+    match tile {
+        [a, b, c, d] => score_range::<S, E, 4, 4>(s, block, range, [a.q, b.q, c.q, d.q], scores),
+        [a, b, c] => score_range::<S, E, 3, 4>(s, block, range, [a.q, b.q, c.q], scores),
+        [a, b] => score_range::<S, E, 2, 4>(s, block, range, [a.q, b.q], scores),
+        [a] => score_range::<S, E, 1, 8>(s, block, range, [a.q], scores),
+        _ => {}
+    }
+}
+
+/// Scores of `H` queries for a range of keys of a block, `K` at a time.
+#[inline(always)]
+fn score_range<S: Simd, E: Element, const H: usize, const K: usize>(
+    s: S,
+    block: &Block<'_, E>,
+    range: Range<usize>,
+    q: [&[f32]; H],
+    scores: &mut [[f32; BLOCK]],
+) {
+    let mut key = range.start;
+    while key + K <= range.end {
+        if block.fetch_k {
+            for k in 0..K {
+                fetch(s, block.k, (BLOCK + key + k) * block.cache.k_stride, block.cache.k_dim);
+            }
+        }
+        score::<S, E, H, K>(s, block, key, q, scores);
+        key += K;
+    }
+    while key < range.end {
+        score::<S, E, H, 1>(s, block, key, q, scores);
+        key += 1;
+    }
+}
+
+/// `scores[h][key + k] = scale * q[h] . K[key + k]` for `H` by `K` of them.
+#[inline(always)]
+fn score<S: Simd, E: Element, const H: usize, const K: usize>(
+    s: S,
+    block: &Block<'_, E>,
+    key: usize,
+    q: [&[f32]; H],
+    scores: &mut [[f32; BLOCK]],
+) {
+    // Chunks and tails of equal length let the compiler drop the bounds checks of the loop.
+    let n_chunks = block.cache.k_dim / 16;
+    let mut k_rows: [(&[[E; 16]], &[E]); K] = [(&[], &[]); K];
+    for (k, row) in k_rows.iter_mut().enumerate() {
+        let at = (key + k) * block.cache.k_stride;
+        let (chunks, tail) = block.k[at..][..block.cache.k_dim].as_chunks();
+        *row = (&chunks[..n_chunks], tail);
+    }
+    let mut q_rows: [(&[[f32; 16]], &[f32]); H] = [(&[], &[]); H];
+    for (q, row) in q.iter().zip(&mut q_rows) {
+        let (chunks, tail) = q[..block.cache.k_dim].as_chunks();
+        *row = (&chunks[..n_chunks], tail);
+    }
+    let mut sums = [[s.zero(); K]; H];
+    for i in 0..n_chunks {
+        let mut k_chunk = [s.zero(); K];
+        for k in 0..K {
+            k_chunk[k] = E::load(s, &k_rows[k].0[i]);
+        }
+        for h in 0..H {
+            let q_chunk = s.load(&q_rows[h].0[i]);
+            for k in 0..K {
+                sums[h][k] = s.mul_add(q_chunk, k_chunk[k], sums[h][k]);
+            }
+        }
+    }
+    if 16 * n_chunks < block.cache.k_dim {
+        for h in 0..H {
+            let q_chunk = s.load_partial(q_rows[h].1);
+            for k in 0..K {
+                sums[h][k] = s.mul_add(q_chunk, load_tail(s, k_rows[k].1), sums[h][k]);
+            }
+        }
+    }
+    // Four at a time where the tile allows it; the bits are the same.
+    let mut i = 0;
+    while i + 4 <= H * K {
+        let mut four = [s.zero(); 4];
+        for j in 0..4 {
+            four[j] = sums[(i + j) / K][(i + j) % K];
+        }
+        let four = s.reduce_add_4(four);
+        for j in 0..4 {
+            scores[(i + j) / K][key + (i + j) % K] = block.cache.scale * four[j];
+        }
+        i += 4;
+    }
+    while i < H * K {
+        scores[i / K][key + i % K] = block.cache.scale * s.reduce_add(sums[i / K][i % K]);
+        i += 1;
+    }
+}
+
+/// `out += weight * value` for the keys each query sees. `all` are those that all queries of the tile see.
+///
+/// Keys a query does not see are left out rather than weighed with 0, which would let a NaN through.
+#[inline(always)]
+fn add_values<S: Simd, E: Element>(
+    s: S,
+    block: &Block<'_, E>,
+    all: Range<usize>,
+    tile: &mut [Query<'_>],
+    weights: &[[f32; BLOCK]; TILE],
+) {
+    if all.is_empty() {
+        for (query, weights) in tile.iter_mut().zip(weights) {
+            let part = query.part_of(block.first);
+            add_range::<S, E, 1, 4>(s, block, part, [&mut *query.out], std::slice::from_ref(weights));
+        }
+        return;
+    }
+    for (query, weights) in tile.iter_mut().zip(weights) {
+        let before = query.part_of(block.first).start..all.start;
+        add_range::<S, E, 1, 4>(s, block, before, [&mut *query.out], std::slice::from_ref(weights));
+    }
+    add_values_of_all(s, block, all.clone(), tile, weights);
+    for (query, weights) in tile.iter_mut().zip(weights) {
+        let after = all.end..query.part_of(block.first).end;
+        add_range::<S, E, 1, 4>(s, block, after, [&mut *query.out], std::slice::from_ref(weights));
+    }
+}
+
+#[inline(always)]
+fn add_values_of_all<S: Simd, E: Element>(
+    s: S,
+    block: &Block<'_, E>,
+    range: Range<usize>,
+    tile: &mut [Query<'_>],
+    weights: &[[f32; BLOCK]; TILE],
+) {
+    if !many_registers(S::ISA) {
+        for (pair, weights) in tile.chunks_mut(2).zip(weights.chunks(2)) {
+            match pair {
+                [a, b] => {
+                    add_range::<S, E, 2, 2>(s, block, range.clone(), [&mut *a.out, &mut *b.out], weights);
+                }
+                [a] => add_range::<S, E, 1, 4>(s, block, range.clone(), [&mut *a.out], weights),
+                _ => {}
+            }
+        }
+        return;
+    }
+    match tile {
+        [a, b, c, d] => {
+            let out = [&mut *a.out, &mut *b.out, &mut *c.out, &mut *d.out];
+            add_range::<S, E, 4, 4>(s, block, range, out, weights);
+        }
+        [a, b, c] => {
+            add_range::<S, E, 3, 4>(s, block, range, [&mut *a.out, &mut *b.out, &mut *c.out], weights);
+        }
+        [a, b] => add_range::<S, E, 2, 8>(s, block, range, [&mut *a.out, &mut *b.out], weights),
+        [a] => add_range::<S, E, 1, 8>(s, block, range, [&mut *a.out], weights),
+        _ => {}
+    }
+}
+
+/// Adds a range of keys of a block to `H` results, `C` chunks of the value at a time.
+#[inline(always)]
+fn add_range<S: Simd, E: Element, const H: usize, const C: usize>(
+    s: S,
+    block: &Block<'_, E>,
+    range: Range<usize>,
+    mut out: [&mut [f32]; H],
+    weights: &[[f32; BLOCK]],
+) {
+    if range.is_empty() {
+        return;
+    }
+    let mut at = 0;
+    while at + 16 * C <= block.cache.v_dim {
+        add_chunks::<S, E, H, C>(s, block, range.clone(), at, &mut out, weights);
+        at += 16 * C;
+    }
+    while at + 16 <= block.cache.v_dim {
+        add_chunks::<S, E, H, 1>(s, block, range.clone(), at, &mut out, weights);
+        at += 16;
+    }
+    if at < block.cache.v_dim {
+        for h in 0..H {
+            let mut sum = s.load_partial(&out[h][at..]);
+            for key in range.clone() {
+                let value = load_tail(s, &block.v[key * block.cache.v_stride..][at..block.cache.v_dim]);
+                sum = s.mul_add(s.splat(weights[h][key]), value, sum);
+            }
+            s.store_partial(sum, &mut out[h][at..]);
+        }
+    }
+}
+
+/// `out[h][at..at + 16 C] += weights[h][key] * V[key][at..at + 16 C]`, key by key.
+#[inline(always)]
+fn add_chunks<S: Simd, E: Element, const H: usize, const C: usize>(
+    s: S,
+    block: &Block<'_, E>,
+    range: Range<usize>,
+    at: usize,
+    out: &mut [&mut [f32]; H],
+    weights: &[[f32; BLOCK]],
+) {
+    let mut sums = [[s.zero(); C]; H];
+    for h in 0..H {
+        for c in 0..C {
+            sums[h][c] = s.load(chunk_at(out[h], at + 16 * c));
+        }
+    }
+    for key in range {
+        if block.fetch_v {
+            fetch(s, block.v, (BLOCK + key) * block.cache.v_stride + at, 16 * C);
+        }
+        let row = &block.v[key * block.cache.v_stride + at..][..16 * C];
+        let mut value = [s.zero(); C];
+        for c in 0..C {
+            value[c] = E::load(s, chunk_at(row, 16 * c));
+        }
+        for h in 0..H {
+            let weight = s.splat(weights[h][key]);
+            for c in 0..C {
+                sums[h][c] = s.mul_add(weight, value[c], sums[h][c]);
+            }
+        }
+    }
+    for h in 0..H {
+        for c in 0..C {
+            let (chunk, _) =
+                out[h][at + 16 * c..].split_first_chunk_mut().expect("the caller stays below v_dim");
+            s.store(sums[h][c], chunk);
+        }
+    }
+}
+
+#[inline(always)]
+fn chunk_at<T>(x: &[T], at: usize) -> &[T; 16] {
+    x[at..].first_chunk().expect("the caller stays sixteen below the end")
+}

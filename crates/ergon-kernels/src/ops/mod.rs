@@ -1,0 +1,45 @@
+//! Everything of a decoder layer that is not a product with weights.
+//!
+//! Results depend on the arguments only: never on the number of threads, on how rows are cut into tasks, or
+//! on the rows beside a row. Lanes are added in a fixed order and, except in [`attention`](fn@attention), nothing is fused,
+//! so every instruction set gives the same bits; `attention` does fuse where the hardware can, and
+//! `Isa::Generic` then differs within the bounds its tests state.
+
+mod attention;
+mod attention_tile;
+mod elementwise;
+mod exp;
+mod half;
+mod norm;
+mod rope;
+mod softmax;
+
+pub use attention::{AttentionRow, AttentionShape, KeyValues, KvSlice, attention};
+pub use elementwise::{add_in_place, axpy, sigmoid_in_place, swiglu};
+pub use half::{f16_to_f32, f32_to_f16};
+pub use norm::{rms_norm, rms_norm_in_place};
+pub use rope::{RopeLayout, rope_in_place};
+pub use softmax::softmax_in_place;
+
+use crate::{Cpu, shared::SharedSlice};
+
+/// Below this many elements one thread is done before another has joined in.
+const PARALLEL_FROM: usize = 1 << 15;
+/// Elements per task: long enough to hide the handing out, short enough to balance.
+const PIECE: usize = 1 << 13;
+
+/// Runs `work(first, piece)` over all of `data`, in pieces of whole rows of `row` elements, on several
+/// threads if there is enough to do; `first` is the index in `data` of the piece's first element.
+fn for_each_piece(cpu: &Cpu, data: &mut [f32], row: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
+    if data.len() < PARALLEL_FROM {
+        work(0, data);
+        return;
+    }
+    let (len, piece) = (data.len(), row * (PIECE / row).max(1));
+    let data = SharedSlice::new(data);
+    cpu.pool.run(len.div_ceil(piece), |task| {
+        let first = task * piece;
+        // SAFETY: tasks run once each, and their ranges do not overlap.
+        work(first, unsafe { data.range_mut(first..len.min(first + piece)) });
+    });
+}

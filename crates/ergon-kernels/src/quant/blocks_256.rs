@@ -1,0 +1,260 @@
+//! Blocks of 256 weights under one float scale, with integer scales (and, in some, integer minima) per group of 16 or
+//! 32: `w = d s[g] q` or `w = d s[g] q - dmin m[g]`.
+//!
+//! In plain words, the product of a weight row with an activation row rounded to `x = a p` per 256 is
+//!
+//! ```text
+//! for each block:  sum += (d a) * (sum over g of s[g] * sum of q[i] p[i])  -  (dmin a) * (sum over g of m[g] * sum of p[i])
+//! ```
+//!
+//! The canonical order, in which every instruction set computes it bit for bit: 16 running sums. Both brackets are
+//! exact integers spread over 16 lanes: in the first, lane `l` gathers, over the four steps of 64 weights, the products
+//! of weights `4 l .. 4 l + 4` times the scale of their group; in the second, lane `l` holds `m[g] * sum of p` of one
+//! group. Each becomes a float (both stay below 2^24, so this is exact), is multiplied by its factor and added to the
+//! running sums, every operation rounded by itself, since portable Rust has no fast fused form. At the end of the row the
+//! 16 sums are added in the tree of `Simd::reduce_add`.
+//!
+//! No lane overflows: |q| <= 127 and |p| <= 127, so a step's lane is at most 4 * 127 * 127 = 64516; times a scale of
+//! magnitude at most 32 (IQ4_XS), and over four steps, 8.3 million. Q6_K: 4 * 32 * 127 * 128 * 4 = 8.3 million.
+//!
+//! Departures from the plain form, and what they buy: `N` activation rows share one unpacking, as in `blocks_32`; sums
+//! of activations per group are made once, when they are rounded; and where a step's lane fits in 16 bits
+//! ([`Scaled256::NARROW`]) it is scaled by the 16-bit multiply-add, one instruction where the 32-bit product is two.
+
+use std::ops::Range;
+
+use crate::{
+    Isa,
+    activations::{Act256, ActRow},
+    quant::{ActivationKind, RowFormat, WeightRow, Writer},
+    simd::Simd,
+};
+
+/// The scales of a block, ready for vectors.
+pub(crate) struct Scales<S: Simd> {
+    /// Factor of the integer scales.
+    pub(crate) d: f32,
+    /// Factor of the integer minima.
+    pub(crate) dmin: f32,
+    /// Integer scales: lane `g` is group `g`.
+    pub(crate) scale: S::I32,
+    /// Integer minima: lane `g` is group `g` of 16, or lane `8 + g` is group `g` of 32. Not read without minima.
+    pub(crate) min: S::I32,
+}
+
+/// A format of this family.
+pub(crate) trait Scaled256: Copy + Send + Sync + 'static {
+    /// The bytes of 256 weights.
+    type Block: Copy + 'static;
+    /// Weights that share an integer scale: 16 or 32.
+    const GROUP: usize;
+    /// Whether groups have a minimum.
+    const MIN: bool;
+    /// Whether unpacked weights can be negative.
+    const SIGNED: bool;
+    /// Whether four products of a weight and 127 fit in 16 signed bits: |q| <= 64.
+    const NARROW: bool;
+    /// The writer, if there is one.
+    const QUANTIZE: Option<Writer<[f32; 256], Self::Block>> = None;
+
+    /// The blocks of a row.
+    fn blocks(row: &[u8]) -> &[Self::Block];
+    /// The blocks of a row, to be written.
+    fn blocks_mut(row: &mut [u8]) -> &mut [Self::Block];
+    /// The weights of a block, one at a time.
+    fn reference(block: &Self::Block, out: &mut [f32; 256]);
+    /// The scales of a block.
+    fn scales<S: Simd>(s: S, block: &Self::Block) -> Scales<S>;
+    /// The integers of weights `64 G .. 64 G + 64` in order.
+    fn weights<S: Simd, const G: usize>(s: S, block: &Self::Block) -> S::I8;
+}
+
+/// The family's arithmetic over the unpacking of one format.
+#[derive(Clone, Copy)]
+pub(crate) struct Blocks256<F>(pub(crate) F);
+
+impl<F: Scaled256> RowFormat for Blocks256<F> {
+    const ACTIVATIONS: ActivationKind = ActivationKind::By256;
+    const CAN_QUANTIZE: bool = F::QUANTIZE.is_some();
+
+    #[inline(always)]
+    fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N] {
+        let mut acc = [s.zero(); N];
+        for (index, block) in F::blocks(w.bytes).iter().enumerate() {
+            let mut acts = [&x[0].by_256[index]; N];
+            for n in 1..N {
+                acts[n] = &x[n].by_256[index];
+            }
+            block_dot::<S, F, N>(s, block, &acts, &mut acc);
+        }
+        let mut sums = [0.0; N];
+        for n in 0..N {
+            sums[n] = s.reduce_add(acc[n]);
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn dequantize<S: Simd>(self, s: S, w: WeightRow, cols: Range<usize>, out: &mut [f32]) {
+        let blocks = &F::blocks(w.bytes)[cols.start / 256..cols.end / 256];
+        if S::ISA == Isa::Generic {
+            return read::<F>(blocks, out);
+        }
+        for (block, out) in blocks.iter().zip(out.as_chunks_mut().0) {
+            dequantize_block::<S, F>(s, block, out);
+        }
+    }
+
+    fn reference(self, row: &[u8], out: &mut [f32]) {
+        read::<F>(F::blocks(row), out);
+    }
+
+    fn quantize(self, x: &[f32], row: &mut [u8]) {
+        let Some(write) = F::QUANTIZE else { return };
+        let (x, _) = x.as_chunks::<256>();
+        for (x, block) in x.iter().zip(F::blocks_mut(row)) {
+            write(x, block);
+        }
+    }
+}
+
+/// Blocks read one weight at a time.
+fn read<F: Scaled256>(blocks: &[F::Block], out: &mut [f32]) {
+    for (block, out) in blocks.iter().zip(out.as_chunks_mut().0) {
+        F::reference(block, out);
+    }
+}
+
+#[inline(always)]
+fn block_dot<S: Simd, F: Scaled256, const N: usize>(
+    s: S,
+    block: &F::Block,
+    x: &[&Act256; N],
+    acc: &mut [S::F32; N],
+) {
+    s.prefetch_behind(block);
+    let scales = F::scales(s, block);
+    let mut sums = [s.splat_i32(0); N];
+    step::<S, F, N, 0>(s, block, scales.scale, x, &mut sums);
+    step::<S, F, N, 1>(s, block, scales.scale, x, &mut sums);
+    step::<S, F, N, 2>(s, block, scales.scale, x, &mut sums);
+    step::<S, F, N, 3>(s, block, scales.scale, x, &mut sums);
+    for n in 0..N {
+        let a = x[n].d;
+        acc[n] = s.add(acc[n], s.mul(s.to_f32(sums[n]), s.splat(scales.d * a)));
+        if F::MIN {
+            let activation_sums = if F::GROUP == 16 { &x[n].sums_16 } else { &x[n].sums_32 };
+            let minima = s.mul_i16(s.load_i32(activation_sums), scales.min);
+            acc[n] = s.sub(acc[n], s.mul(s.to_f32(minima), s.splat(scales.dmin * a)));
+        }
+    }
+}
+
+/// Weights `64 G .. 64 G + 64`.
+#[inline(always)]
+fn step<S: Simd, F: Scaled256, const N: usize, const G: usize>(
+    s: S,
+    block: &F::Block,
+    scales: S::I32,
+    x: &[&Act256; N],
+    sums: &mut [S::I32; N],
+) {
+    let w = F::weights::<S, G>(s, block);
+    let scale = if F::GROUP == 16 { s.repeat_4_i32::<G>(scales) } else { s.repeat_8_i32::<G>(scales) };
+    for n in 0..N {
+        let q = s.load_i8(&x[n].q[G]);
+        let zero = s.splat_i32(0);
+        let dot = if F::SIGNED { s.dot_i8(zero, w, q) } else { s.dot_u7(zero, w, q) };
+        let scaled = if F::NARROW { s.mul_i16(dot, scale) } else { s.mul_i32(dot, scale) };
+        sums[n] = s.add_i32(sums[n], scaled);
+    }
+}
+
+#[inline(always)]
+fn dequantize_block<S: Simd, F: Scaled256>(s: S, block: &F::Block, out: &mut [f32; 256]) {
+    let scales = F::scales(s, block);
+    let (mut factor, mut offset) = ([0.0; 16], [0.0; 16]);
+    s.store(s.mul(s.splat(scales.d), s.to_f32(scales.scale)), &mut factor);
+    s.store(s.mul(s.splat(scales.dmin), s.to_f32(scales.min)), &mut offset);
+    dequantize_step::<S, F, 0>(s, block, &factor, &offset, out);
+    dequantize_step::<S, F, 1>(s, block, &factor, &offset, out);
+    dequantize_step::<S, F, 2>(s, block, &factor, &offset, out);
+    dequantize_step::<S, F, 3>(s, block, &factor, &offset, out);
+}
+
+#[inline(always)]
+fn dequantize_step<S: Simd, F: Scaled256, const G: usize>(
+    s: S,
+    block: &F::Block,
+    factor: &[f32; 16],
+    offset: &[f32; 16],
+    out: &mut [f32; 256],
+) {
+    let w = F::weights::<S, G>(s, block);
+    let quarters = [s.widen::<0>(w), s.widen::<1>(w), s.widen::<2>(w), s.widen::<3>(w)];
+    let (out, _) = out.as_chunks_mut::<16>();
+    for (quarter, w) in quarters.into_iter().enumerate() {
+        let sixteen = 4 * G + quarter;
+        let (group, min) = if F::GROUP == 16 { (sixteen, sixteen) } else { (sixteen / 2, 8 + sixteen / 2) };
+        let mut v = s.mul(s.splat(factor[group]), s.to_f32(w));
+        if F::MIN {
+            v = s.sub(v, s.splat(offset[min]));
+        }
+        s.store(v, &mut out[sixteen]);
+    }
+}
+
+/// The parts of [`Scaled256`] that only depend on the size of a block.
+macro_rules! blocks_of {
+    ($bytes:literal) => {
+        type Block = [u8; $bytes];
+
+        #[inline(always)]
+        fn blocks(row: &[u8]) -> &[[u8; $bytes]] {
+            row.as_chunks().0
+        }
+
+        fn blocks_mut(row: &mut [u8]) -> &mut [[u8; $bytes]] {
+            row.as_chunks_mut().0
+        }
+    };
+}
+pub(crate) use blocks_of;
+
+/// 64 4-bit numbers: the lower halves of 32 bytes, then the upper halves.
+#[inline(always)]
+pub(crate) fn nibbles_of_32<S: Simd>(s: S, bytes: &[u8; 32]) -> S::I8 {
+    s.and(s.shr_halves::<0, 4>(s.twice_32(bytes)), s.splat_i8(15))
+}
+
+/// Eight 6-bit scales, then eight 6-bit minima, from the 12 bytes in which Q4_K and Q5_K pack them: scale `g` below 4
+/// is the lower six bits of byte `g`, minimum `g` those of byte `4 + g`; from 4 on, the lower four bits of scale and
+/// minimum share byte `4 + g`, and their upper two are the upper two of bytes `g - 4` and `g`.
+#[inline(always)]
+pub(crate) fn scales_and_minima(packed: &[u8; 12]) -> [u8; 16] {
+    // Four bytes at a time in a register.
+    let word = |at: usize| u32::from_le_bytes([packed[at], packed[at + 1], packed[at + 2], packed[at + 3]]);
+    let (a, b, c) = (word(0), word(4), word(8));
+    let words = [
+        a & 0x3f3f_3f3f,
+        c & 0x0f0f_0f0f | a >> 2 & 0x3030_3030,
+        b & 0x3f3f_3f3f,
+        c >> 4 & 0x0f0f_0f0f | b >> 2 & 0x3030_3030,
+    ];
+    let mut out = [0; 16];
+    for (out, word) in out.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+        *out = word.to_le_bytes();
+    }
+    out
+}
+
+/// Inverse of [`scales_and_minima`].
+pub(crate) fn pack_scales_and_minima(scales: &[u8; 8], minima: &[u8; 8]) -> [u8; 12] {
+    let mut packed = [0; 12];
+    for g in 0..4 {
+        packed[g] = scales[g] | scales[g + 4] >> 4 << 6;
+        packed[g + 4] = minima[g] | minima[g + 4] >> 4 << 6;
+        packed[g + 8] = scales[g + 4] & 15 | minima[g + 4] << 4;
+    }
+    packed
+}
