@@ -1,0 +1,329 @@
+//! The pass over the layers: embedding, attention and feed-forward with their residuals, final norm, head.
+
+use std::ops::Range;
+
+use ergon_checkpoint::Checkpoint;
+use ergon_kernels::{Activations, Cpu, dequantize_row, matmul, ops};
+use ergon_types::WeightFormat;
+
+use crate::config::{AttentionConfig, Config};
+use crate::error::{ForwardError, ModelError};
+use crate::matrix::Matrix;
+use crate::rope::{RopeTable, Rotations};
+use crate::scratch::{RotationBuffers, Scratch, StepScratch, sized};
+use crate::state::{KvFormat, LayerCache, SequenceState, cache_widths};
+use crate::weights::{AttentionWeights, FeedForwardWeights, LayerWeights, Weights};
+
+/// Which of two formulas latent attention uses; grouped-query attention has one. Each is the same bits however a
+/// sequence is cut into steps; between the two, results differ by rounding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Keys and values are expanded from the latents: fewest operations for many tokens.
+    Prefill,
+    /// The expansion is absorbed into query and output: fewest bytes for few tokens.
+    Decode,
+}
+
+/// Of which tokens of a segment the logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogitsWanted {
+    /// Of none.
+    None,
+    /// Of the last.
+    Last,
+    /// Of all.
+    All,
+}
+
+/// The next tokens of one sequence.
+pub struct Segment<'a> {
+    /// At least one token.
+    pub tokens: &'a [u32],
+    /// What the sequence has seen; the tokens are appended to it.
+    pub state: &'a mut SequenceState,
+    /// The formula for latent attention.
+    pub phase: Phase,
+    /// Of which tokens the logits are wanted.
+    pub logits: LogitsWanted,
+}
+
+/// The rows that one sequence has in a step.
+pub(crate) struct Span {
+    pub(crate) rows: Range<usize>,
+    /// Position of the first row.
+    pub(crate) start: usize,
+    pub(crate) phase: Phase,
+}
+
+impl Span {
+    pub(crate) fn positions(&self) -> Range<usize> {
+        self.start..self.start + self.rows.len()
+    }
+}
+
+/// All rows of a step, the rotations of their positions, and where they are computed.
+pub(crate) struct Step<'a> {
+    pub(crate) cpu: &'a Cpu,
+    pub(crate) config: &'a Config,
+    pub(crate) spans: &'a [Span],
+    pub(crate) rotations: Rotations<'a>,
+}
+
+impl Step<'_> {
+    pub(crate) fn n_rows(&self) -> usize {
+        self.spans.last().map_or(0, |span| span.rows.end)
+    }
+}
+
+/// A step at one layer.
+pub(crate) struct LayerStep<'a, 'c> {
+    pub(crate) step: &'a Step<'a>,
+    /// Index of the layer.
+    pub(crate) layer: usize,
+    /// The layer's cache for each span.
+    pub(crate) caches: Vec<&'c mut LayerCache>,
+}
+
+/// A decoder bound to its weights. Immutable: any number of threads may run steps over their own sequences.
+pub struct Model {
+    pub(crate) config: Config,
+    pub(crate) weights: Weights,
+    rope: RopeTable,
+}
+
+impl Model {
+    /// Reads the configuration and binds every tensor. Weights stay where they are, in their stored precision.
+    ///
+    /// # Errors
+    /// The architecture or a variant is not supported, or tensors are missing, misshapen or left over.
+    pub fn load(checkpoint: &Checkpoint) -> Result<Model, ModelError> {
+        let config = Config::from_checkpoint(checkpoint)
+            .map_err(|source| ModelError::Config { path: checkpoint.path().to_path_buf(), source })?;
+        let weights = Weights::bind(checkpoint, &config)?;
+        let factors = crate::binder::rope_factors(checkpoint, &config)?;
+        let rope = RopeTable::new(&config.rope, factors.as_deref());
+        Ok(Model { config, weights, rope })
+    }
+
+    /// The shape of the decoder.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether the checkpoint holds a multi-token-prediction layer, so that [`Model::draft`] works.
+    pub fn has_mtp(&self) -> bool {
+        self.weights.nextn.is_some()
+    }
+
+    /// The format of the largest share of what a token multiplies with: the head stands for the float checkpoints,
+    /// the first layer's feed-forward part for the quantised ones.
+    pub fn weight_format(&self) -> WeightFormat {
+        match &self.weights.layers[self.weights.layers.len() - 1].feed_forward {
+            FeedForwardWeights::Dense(mlp) => mlp.gate_proj.weight.format(),
+            FeedForwardWeights::Moe(moe) => moe.experts[0].gate.format(),
+        }
+    }
+
+    /// An empty sequence with memory for `capacity_tokens`. `with_draft` adds what [`Model::draft`] needs; it is
+    /// ignored by models without a multi-token-prediction layer.
+    ///
+    /// # Errors
+    /// The capacity is above the context length, or memory is refused.
+    pub fn new_state(
+        &self,
+        format: KvFormat,
+        capacity_tokens: usize,
+        with_draft: bool,
+    ) -> Result<SequenceState, ForwardError> {
+        let context_length = self.config.max_position_embeddings;
+        if capacity_tokens > context_length {
+            return Err(ForwardError::ContextFull { needed: capacity_tokens, context_length });
+        }
+        SequenceState::new(&self.config, with_draft && self.has_mtp(), format, capacity_tokens)
+    }
+
+    /// Bytes of keys and values that one token adds.
+    pub fn kv_bytes_per_token(&self, format: KvFormat) -> usize {
+        let (k, v) = cache_widths(&self.config);
+        (k + v) * format.bytes() * self.config.num_hidden_layers
+    }
+
+    /// Appends each segment's tokens to its state and writes the wanted logits, `[wanted, vocab_size]` in the order of
+    /// segments and tokens. A segment's results do not depend on the other segments.
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary, a sequence would outgrow the context, or memory is refused; no state has
+    /// changed then.
+    pub fn forward(
+        &self,
+        cpu: &Cpu,
+        segments: &mut [Segment],
+        scratch: &mut Scratch,
+        logits: &mut Vec<f32>,
+    ) -> Result<(), ForwardError> {
+        let spans = self.plan(segments)?;
+        let Scratch { hidden, rotations, step: buffers } = scratch;
+        let step = self.step(cpu, &spans, rotations);
+        let hidden = sized(hidden, step.n_rows() * self.config.hidden_size);
+        let tokens = segments.iter().flat_map(|segment| segment.tokens);
+        self.embed(cpu, &self.weights.embed_tokens, tokens, hidden);
+        for (index, layer) in self.weights.layers.iter().enumerate() {
+            let caches = segments.iter_mut().map(|segment| &mut segment.state.layers[index]).collect();
+            self.layer(layer, LayerStep { step: &step, layer: index, caches }, buffers, hidden);
+        }
+        self.wanted_logits(cpu, segments, &spans, hidden, buffers, logits);
+        for segment in segments.iter_mut() {
+            segment.state.advance(segment.tokens.len());
+        }
+        Ok(())
+    }
+
+    /// Checks all segments before any state changes, reserves their memory and lays out their rows.
+    fn plan(&self, segments: &mut [Segment]) -> Result<Vec<Span>, ForwardError> {
+        let context_length = self.config.max_position_embeddings;
+        let mut spans = Vec::with_capacity(segments.len());
+        let mut first_row = 0;
+        for segment in segments.iter_mut() {
+            self.check_tokens(segment.tokens)?;
+            let needed = segment.state.len() + segment.tokens.len();
+            if needed > context_length {
+                return Err(ForwardError::ContextFull { needed, context_length });
+            }
+            if needed > segment.state.capacity() {
+                // Growth by doubling, so that a long sequence is not copied at every step.
+                segment.state.reserve((segment.state.capacity() * 2).clamp(needed, context_length))?;
+            }
+            let rows = first_row..first_row + segment.tokens.len();
+            first_row = rows.end;
+            spans.push(Span { rows, start: segment.state.len(), phase: segment.phase });
+        }
+        Ok(spans)
+    }
+
+    pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), ForwardError> {
+        let vocab_size = self.config.vocab_size;
+        match tokens.iter().find(|token| **token as usize >= vocab_size) {
+            None => Ok(()),
+            Some(token) => Err(ForwardError::TokenOutOfRange { token: *token, vocab_size }),
+        }
+    }
+
+    pub(crate) fn embed<'t>(
+        &self,
+        cpu: &Cpu,
+        table: &Matrix,
+        tokens: impl Iterator<Item = &'t u32>,
+        hidden: &mut [f32],
+    ) {
+        let view = table.view();
+        for (token, row) in tokens.zip(hidden.chunks_exact_mut(self.config.hidden_size)) {
+            dequantize_row(cpu, view, *token as usize, row);
+        }
+    }
+
+    /// The rows of a step with the rotations of their positions.
+    pub(crate) fn step<'a>(
+        &'a self,
+        cpu: &'a Cpu,
+        spans: &'a [Span],
+        buffers: &'a mut RotationBuffers,
+    ) -> Step<'a> {
+        let width = self.rope.width();
+        let rows = spans.last().map_or(0, |span| span.rows.end);
+        let cos = sized(&mut buffers.cos, rows * width);
+        let sin = sized(&mut buffers.sin, rows * width);
+        let positions = spans.iter().flat_map(Span::positions);
+        for ((position, cos), sin) in
+            positions.zip(cos.chunks_exact_mut(width)).zip(sin.chunks_exact_mut(width))
+        {
+            self.rope.fill(position, cos, sin);
+        }
+        Step { cpu, config: &self.config, spans, rotations: Rotations { cos, sin } }
+    }
+
+    /// One transformer layer over the residual stream `hidden` `[rows, hidden_size]`.
+    pub(crate) fn layer(
+        &self,
+        layer: &LayerWeights,
+        run: LayerStep,
+        buffers: &mut StepScratch,
+        hidden: &mut [f32],
+    ) {
+        let StepScratch { normed, output, activations, attention, mlp, moe } = buffers;
+        let cpu = run.step.cpu;
+        let (eps, width) = (self.config.rms_norm_eps, self.config.hidden_size);
+        let normed = sized(normed, hidden.len());
+        let output = sized(output, hidden.len());
+
+        ops::rms_norm(cpu, hidden, &layer.input_layernorm, eps, normed);
+        match (&layer.attention, &self.config.attention) {
+            (AttentionWeights::Gqa(weights), AttentionConfig::Gqa(gqa)) => {
+                let x = activations.prepare(cpu, normed, width, weights.input_formats());
+                weights.forward(gqa, run, x, attention, output);
+            }
+            (AttentionWeights::Mla(weights), AttentionConfig::Mla(mla)) => {
+                let x = activations.prepare(cpu, normed, width, weights.input_formats());
+                weights.forward(mla, run, x, attention, output);
+            }
+            _ => unreachable!("weights are bound by the same config"),
+        }
+        ops::add_in_place(cpu, hidden, output);
+
+        ops::rms_norm(cpu, hidden, &layer.post_attention_layernorm, eps, normed);
+        match &layer.feed_forward {
+            FeedForwardWeights::Dense(weights) => {
+                let x = activations.prepare(cpu, normed, width, weights.input_formats());
+                weights.forward(cpu, x, mlp, output);
+            }
+            FeedForwardWeights::Moe(weights) => {
+                let config = self.config.moe.as_ref().expect("experts are bound only with a config for them");
+                let x = activations.prepare(cpu, normed, width, weights.input_formats());
+                weights.forward(cpu, config, x, moe, output);
+            }
+        }
+        ops::add_in_place(cpu, hidden, output);
+    }
+
+    fn wanted_logits(
+        &self,
+        cpu: &Cpu,
+        segments: &mut [Segment],
+        spans: &[Span],
+        hidden: &[f32],
+        buffers: &mut StepScratch,
+        logits: &mut Vec<f32>,
+    ) {
+        let width = self.config.hidden_size;
+        let mut wanted: Vec<usize> = Vec::new();
+        for (segment, span) in segments.iter_mut().zip(spans) {
+            if segment.state.can_draft() {
+                let own = &hidden[span.rows.start * width..span.rows.end * width];
+                let normed = sized(&mut buffers.normed, own.len());
+                ops::rms_norm(cpu, own, &self.weights.norm, self.config.rms_norm_eps, normed);
+                segment.state.keep_hidden(normed);
+            }
+            match segment.logits {
+                LogitsWanted::None => {}
+                LogitsWanted::Last => wanted.extend(span.rows.clone().last()),
+                LogitsWanted::All => wanted.extend(span.rows.clone()),
+            }
+        }
+        let rows = sized(&mut buffers.output, wanted.len() * width);
+        for (row, out) in wanted.iter().zip(rows.chunks_exact_mut(width)) {
+            out.copy_from_slice(&hidden[row * width..(row + 1) * width]);
+        }
+        let normed = sized(&mut buffers.normed, rows.len());
+        ops::rms_norm(cpu, rows, &self.weights.norm, self.config.rms_norm_eps, normed);
+        logits.resize(wanted.len() * self.config.vocab_size, 0.0);
+        let head = &self.weights.lm_head;
+        let x = buffers.activations.prepare(cpu, normed, width, [head.format()]);
+        head_logits(cpu, head, x, logits);
+    }
+}
+
+/// `logits` `[rows, vocab_size]` of rows that have passed the final norm.
+pub(crate) fn head_logits(cpu: &Cpu, head: &Matrix, x: Activations, logits: &mut [f32]) {
+    if x.rows() > 0 {
+        matmul(cpu, head.view(), x, logits);
+    }
+}

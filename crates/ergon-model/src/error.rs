@@ -1,0 +1,119 @@
+//! What can go wrong while a model is bound to its weights, and while it runs.
+
+use std::path::PathBuf;
+
+use ergon_kernels::MatrixError;
+use thiserror::Error;
+
+use crate::config::ConfigError;
+
+/// A checkpoint that cannot be run.
+#[derive(Debug, Error)]
+pub enum ModelError {
+    /// The configuration is missing something, contradicts itself or names what is not supported.
+    #[error("{path}: {source}")]
+    Config {
+        /// The checkpoint.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+    /// A tensor that the configuration calls for is not there.
+    #[error(
+        "{path}: tensor '{name}' is missing; the checkpoint is incomplete or its config names another model"
+    )]
+    MissingTensor {
+        /// The checkpoint.
+        path: PathBuf,
+        /// Name as the checkpoint should spell it.
+        name: String,
+    },
+    /// A tensor has another shape than the configuration calls for.
+    #[error("{path}: tensor '{name}' has shape {found:?}, the config calls for {expected:?}")]
+    Shape {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Shape in the file, outermost first.
+        found: Vec<usize>,
+        /// Shape by the configuration.
+        expected: Vec<usize>,
+    },
+    /// A tensor is stored in a type that weights cannot have here.
+    #[error("{path}: tensor '{name}' is stored as {dtype}, which is not supported {context}")]
+    Format {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Type as the file names it.
+        dtype: String,
+        /// Where it was found, e.g. "for a norm".
+        context: &'static str,
+    },
+    /// A matrix could not be formed from its bytes.
+    #[error("{path}: tensor '{name}': {source}")]
+    Matrix {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// What is wrong.
+        source: MatrixError,
+    },
+    /// The checkpoint holds tensors of the model that nothing would read: it is another variant.
+    #[error(
+        "{path}: {count} tensors have no place in this architecture, the first is '{first}'; this variant is not supported"
+    )]
+    Surplus {
+        /// The checkpoint.
+        path: PathBuf,
+        /// How many.
+        count: usize,
+        /// The first of them.
+        first: String,
+    },
+}
+
+/// A step that could not be run.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ForwardError {
+    /// A token id is not in the vocabulary.
+    #[error("token id {token} is outside the vocabulary of {vocab_size}")]
+    TokenOutOfRange {
+        /// The id.
+        token: u32,
+        /// Size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// The sequence would grow past the context length of the model.
+    #[error("{needed} tokens do not fit the context length of {context_length}")]
+    ContextFull {
+        /// Tokens after this step.
+        needed: usize,
+        /// `max_position_embeddings`.
+        context_length: usize,
+    },
+    /// Memory for a buffer was refused.
+    #[error("not enough memory for {what} ({values} values)")]
+    OutOfMemory {
+        /// The buffer.
+        what: &'static str,
+        /// Its size in values.
+        values: usize,
+    },
+    /// A multi-token-prediction step ahead of the decoder.
+    #[error(
+        "{tokens} tokens were given to the multi-token-prediction layer, hidden states wait for {available}"
+    )]
+    NoHiddenStates {
+        /// Tokens given.
+        tokens: usize,
+        /// Hidden states kept.
+        available: usize,
+    },
+    /// A multi-token-prediction step on a model without such a layer.
+    #[error("this model has no multi-token-prediction layer")]
+    NoDraftLayer,
+}
