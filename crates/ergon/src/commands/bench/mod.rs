@@ -1,0 +1,214 @@
+//! `ergon bench`: how fast a model runs here, and how much of the machine that is.
+//!
+//! Prefill and decode are measured apart, each after `--depth` tokens of context, as medians over repeats after a warm-up.
+//! What memory and arithmetic could do at most is measured in the same run (`probe`), so that the fractions compare like
+//! with like on a machine that others use too. Tokens are pseudo-random: a model fed with its own greedy output may
+//! circle among a few experts and look faster than it is.
+
+mod probe;
+mod stats;
+
+use std::{hint::black_box, time::Instant};
+
+use anyhow::ensure;
+use ergon_engine::Engine;
+use ergon_kernels::Cpu;
+use ergon_model::{Config, LogitsWanted, ModelSummary, Phase, Scratch, Segment, SequenceState};
+use indicatif::ProgressBar;
+use serde::Serialize;
+
+use crate::{
+    args::{BenchArgs, Speculation},
+    loading, machine, output, progress, source,
+};
+use stats::Spread;
+
+/// The JSON of `bench`. Rates are of weights that stay in memory; speculation is off.
+#[derive(Serialize)]
+struct Report {
+    prefill_tokens_per_s: Spread,
+    decode_tokens_per_s: Spread,
+    /// Weights and cached keys and values one decoded token reads, at the middle of the measured depths.
+    bytes_per_token: u64,
+    /// What all threads together can read, 1e9 bytes per second.
+    bandwidth_gb_s: f64,
+    /// Above 1 for models so small that the caches hold them.
+    fraction_of_bandwidth: f64,
+    /// Operations of the matrices in the layers for one token, a multiply and an add being two; attention not counted.
+    operations_per_token: u64,
+    peak_compute_gop_s: f64,
+    peak_compute_basis: &'static str,
+    fraction_of_peak_compute: f64,
+    cache: Cache,
+    threads: usize,
+    isa: &'static str,
+    prefill: usize,
+    decode: usize,
+    depth: usize,
+    repeat: usize,
+}
+
+/// The cache of routed experts: all weights stay in memory, so every expert is found there.
+#[derive(Serialize)]
+struct Cache {
+    hit_rate: f64,
+    bytes_read: u64,
+}
+
+pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
+    let checkpoint = source::open(&args.model.model)?;
+    let engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
+    let longest = args.depth.saturating_add(args.prefill.max(args.decode));
+    check_fit(&engine, longest)?;
+    let options = engine.options();
+    let cpu = match options.isa {
+        Some(isa) => Cpu::with_isa(isa, options.threads)?,
+        None => Cpu::new(options.threads),
+    };
+    let mut bench = Bench::new(&engine, &cpu, longest)?;
+    let bar = progress::items("measuring", 2 * (args.repeat as u64 + 1));
+    bench.feed(args.depth, Phase::Prefill)?;
+    let prefill = bench.rates(args, Phase::Prefill, args.prefill, &bar)?;
+    let decode = bench.rates(args, Phase::Decode, args.decode, &bar)?;
+    drop(bench);
+    bar.set_message("probing the machine");
+    let spare = loading::memory_budget_bytes(&args.runtime).unwrap_or(u64::MAX) / 4;
+    let bandwidth = probe::memory_bandwidth(&cpu, spare)?;
+    let peak = probe::peak_compute(&cpu)?;
+    bar.finish_and_clear();
+
+    let model = engine.model();
+    let summary = ModelSummary::from_checkpoint(&checkpoint);
+    let kv_bytes = model.kv_bytes_per_token(engine.kv_format()) * (args.depth + args.decode / 2);
+    let bytes_per_token = summary.bytes_active + kv_bytes as u64;
+    let operations_per_token = layer_operations(summary.parameters_active, model.config());
+    let report = Report {
+        prefill_tokens_per_s: prefill,
+        decode_tokens_per_s: decode,
+        bytes_per_token,
+        bandwidth_gb_s: bandwidth / 1e9,
+        fraction_of_bandwidth: bytes_per_token as f64 * decode.median / bandwidth,
+        operations_per_token,
+        peak_compute_gop_s: peak / 1e9,
+        peak_compute_basis: probe::PEAK_BASIS,
+        fraction_of_peak_compute: operations_per_token as f64 * prefill.median / peak,
+        cache: Cache { hit_rate: 1.0, bytes_read: 0 },
+        threads: cpu.pool.threads(),
+        isa: cpu.isa.name(),
+        prefill: args.prefill,
+        decode: args.decode,
+        depth: args.depth,
+        repeat: args.repeat,
+    };
+    if args.json { output::write_json(&report) } else { output::write_stdout(&table(&report)) }
+}
+
+/// Operations of the matrices in the layers for one token. The head is left out: of a prompt, only the last token has it.
+fn layer_operations(parameters_active: u64, config: &Config) -> u64 {
+    let head = config.vocab_size as u64 * config.hidden_size as u64;
+    2 * parameters_active.saturating_sub(head)
+}
+
+fn check_fit(engine: &Engine, tokens: usize) -> anyhow::Result<()> {
+    let context = engine.context_length();
+    ensure!(
+        tokens <= context,
+        "--depth and --prefill or --decode make {tokens} tokens, the model's context holds {context}; measure fewer"
+    );
+    let need = engine.memory_need(tokens);
+    ensure!(need.fits(), "{need}");
+    Ok(())
+}
+
+/// A sequence of random tokens that is fed, measured and cut back.
+struct Bench<'a> {
+    engine: &'a Engine,
+    cpu: &'a Cpu,
+    state: SequenceState,
+    scratch: Scratch,
+    logits: Vec<f32>,
+}
+
+impl<'a> Bench<'a> {
+    fn new(engine: &'a Engine, cpu: &'a Cpu, capacity_tokens: usize) -> anyhow::Result<Bench<'a>> {
+        let state = engine.model().new_state(engine.kv_format(), capacity_tokens, false)?;
+        Ok(Bench { engine, cpu, state, scratch: Scratch::default(), logits: Vec::new() })
+    }
+
+    /// Tokens per second over `n` tokens at the depth the sequence has now; one warm-up is not counted.
+    fn rates(
+        &mut self,
+        args: &BenchArgs,
+        phase: Phase,
+        n: usize,
+        bar: &ProgressBar,
+    ) -> anyhow::Result<Spread> {
+        let mut rates = Vec::with_capacity(args.repeat);
+        for round in 0..=args.repeat {
+            let start = Instant::now();
+            self.feed(n, phase)?;
+            let seconds = start.elapsed().as_secs_f64();
+            self.state.truncate(args.depth);
+            if round > 0 {
+                rates.push(n as f64 / seconds);
+            }
+            bar.inc(1);
+        }
+        Ok(Spread::of(&rates))
+    }
+
+    /// Appends `n` tokens: a prompt in the engine's chunks, with logits of its last token only, or one token at a time,
+    /// each with its logits and the choice of the likeliest.
+    fn feed(&mut self, n: usize, phase: Phase) -> anyhow::Result<()> {
+        let vocab = self.engine.model().config().vocab_size;
+        let chunk = match phase {
+            Phase::Prefill => self.engine.options().prefill_chunk_tokens,
+            Phase::Decode => 1,
+        };
+        let first = self.state.len();
+        let tokens: Vec<u32> = (first..first + n).map(|position| random_token(position, vocab)).collect();
+        let mut left = n;
+        for piece in tokens.chunks(chunk) {
+            left -= piece.len();
+            let wanted =
+                if phase == Phase::Decode || left == 0 { LogitsWanted::Last } else { LogitsWanted::None };
+            let segment = Segment { tokens: piece, state: &mut self.state, phase, logits: wanted };
+            self.engine.model().forward(self.cpu, &mut [segment], &mut self.scratch, &mut self.logits)?;
+            black_box(self.logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)));
+        }
+        Ok(())
+    }
+}
+
+/// A token for a position: the same in every run, without pattern (SplitMix64's finaliser).
+fn random_token(position: usize, vocab: usize) -> u32 {
+    let mut x = (position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    ((x ^ (x >> 31)) % vocab.max(1) as u64) as u32
+}
+
+fn table(report: &Report) -> String {
+    let spread = |s: &Spread| format!("{:.1} tokens/s ({:.1} to {:.1})", s.median, s.min, s.max);
+    let percent = |fraction: f64| format!("{:.1} %", fraction * 100.0);
+    let peak = machine::peak_resident_bytes()
+        .map_or("unknown".to_string(), |b| ergon_types::ByteSize(b).to_string());
+    format!(
+        "prefill {:>6} tokens  {}, {} of peak compute ({:.0} G operations/s)\n\
+         decode  {:>6} tokens  {}, {} of bandwidth ({:.1} GB/s)\n\
+         bytes per token       {:.1} MB at depth {}\n\
+         machine               {} threads, {}, peak memory {peak}\n",
+        report.prefill,
+        spread(&report.prefill_tokens_per_s),
+        percent(report.fraction_of_peak_compute),
+        report.peak_compute_gop_s,
+        report.decode,
+        spread(&report.decode_tokens_per_s),
+        percent(report.fraction_of_bandwidth),
+        report.bandwidth_gb_s,
+        report.bytes_per_token as f64 / 1e6,
+        report.depth,
+        report.threads,
+        report.isa,
+    )
+}

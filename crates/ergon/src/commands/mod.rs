@@ -1,0 +1,8 @@
+//! One file or folder per command.
+
+pub(crate) mod bench;
+pub(crate) mod chat;
+pub(crate) mod convert;
+pub(crate) mod generate;
+pub(crate) mod inspect;
+pub(crate) mod score;

@@ -1,0 +1,35 @@
+//! Ctrl-C as a request that the running work looks at between two tokens.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use anyhow::Context;
+
+/// Set by Ctrl-C, taken by whoever acts on it.
+#[derive(Clone)]
+pub(crate) struct Interrupt {
+    pending: Arc<AtomicBool>,
+}
+
+impl Interrupt {
+    /// Installs the handler (once per process). A second Ctrl-C before the first was taken ends the process with status
+    /// 130 at once: the way out when one step takes long.
+    pub(crate) fn install() -> anyhow::Result<Interrupt> {
+        let interrupt = Interrupt { pending: Arc::new(AtomicBool::new(false)) };
+        let pending = Arc::clone(&interrupt.pending);
+        ctrlc::set_handler(move || {
+            if pending.swap(true, Ordering::SeqCst) {
+                std::process::exit(130);
+            }
+        })
+        .context("cannot listen for Ctrl-C")?;
+        Ok(interrupt)
+    }
+
+    /// Whether Ctrl-C was pressed since the last call.
+    pub(crate) fn take(&self) -> bool {
+        self.pending.swap(false, Ordering::SeqCst)
+    }
+}

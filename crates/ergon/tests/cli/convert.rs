@@ -1,0 +1,123 @@
+//! `ergon convert`.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    Fixture, HIDDEN, LAYERS, Parts, VOCAB, assert_fails, json_of, read_logits, text, vectors, write_gguf,
+};
+
+const TOKENS: &str = "1,50,60,15,20,25,7,8";
+
+fn logits(fixture: &Fixture, model: &str) -> Vec<f32> {
+    let out = text(&fixture.path("out.safetensors"));
+    json_of(&["score", model, "--tokens", TOKENS, "--logits", &out, "--json"]);
+    read_logits(&fixture.path("out.safetensors")).1
+}
+
+/// Root mean square of the difference over the standard deviation of the first.
+fn relative_error(exact: &[f32], other: &[f32]) -> f64 {
+    assert_eq!(exact.len(), other.len());
+    let mean = exact.iter().map(|&x| x as f64).sum::<f64>() / exact.len() as f64;
+    let spread: f64 = exact.iter().map(|&x| (x as f64 - mean).powi(2)).sum();
+    let difference: f64 = exact.iter().zip(other).map(|(&a, &b)| (a as f64 - b as f64).powi(2)).sum();
+    (difference / spread).sqrt()
+}
+
+#[test]
+fn the_result_runs_and_answers_nearly_the_same() {
+    let fixture = Fixture::new(Parts::ALL);
+    let exact = logits(&fixture, &fixture.model());
+    for (format, bound) in [("f32", 0.0), ("bf16", 0.02), ("q8_0", 0.03), ("q6_k", 0.1), ("q4_k", 0.3)] {
+        let out = text(&fixture.path(format));
+        let report = json_of(&["convert", &fixture.model(), &out, "--quant", format, "--json"]);
+        let encoded = if format == "f32" { 0 } else { 2 + LAYERS * 7 };
+        assert_eq!(report["matrices_encoded"], encoded, "{report}");
+        assert_eq!(report["fallbacks"], json!({}), "{report}");
+        let error = relative_error(&exact, &logits(&fixture, &out));
+        assert!(error <= bound, "{format}: {error}");
+        // Tokenizer and template came along.
+        let answer = json_of(&["generate", &out, "--prompt", "Hi", "--max-tokens", "2", "--json"]);
+        assert_eq!(answer["prompt_tokens"], 5);
+    }
+}
+
+#[test]
+fn the_packed_file_says_what_it_is() {
+    let fixture = Fixture::new(Parts::ALL);
+    let out = fixture.path("packed");
+    json_of(&["convert", &fixture.model(), &text(&out), "--quant", "q8_0", "--json"]);
+    let bytes = fs::read(out.join("model.safetensors")).unwrap();
+    let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+    assert_eq!(header["__metadata__"]["ergon.format"], "1");
+    assert_eq!(header["__metadata__"]["ergon:lm_head.weight"], format!("q8_0 {VOCAB}x{HIDDEN}"));
+    assert_eq!(header["lm_head.weight"]["shape"], json!([VOCAB, HIDDEN / 32 * 34]));
+    assert_eq!(header["model.norm.weight"]["dtype"], "F32");
+    let found = json_of(&["inspect", &text(&out), "--json"]);
+    assert!(found["weight_formats"]["q8_0"].as_u64().unwrap() > 0, "{found}");
+}
+
+#[test]
+fn nothing_is_overwritten_unasked() {
+    let fixture = Fixture::new(Parts::ALL);
+    let model = fixture.model();
+    let out = text(&fixture.path("out"));
+    json_of(&["convert", &model, &out, "--quant", "q8_0", "--json"]);
+    let said = assert_fails(&["convert", &model, &out, "--quant", "q4_0"]);
+    assert!(said.contains("--force"), "{said}");
+    json_of(&["convert", &model, &out, "--quant", "q4_0", "--force", "--json"]);
+    assert!(json_of(&["inspect", &out, "--json"])["weight_formats"]["q4_0"].is_u64());
+    // Neither the input itself nor somebody's files are replaced, whatever is forced.
+    assert_fails(&["convert", &model, &model, "--quant", "q8_0", "--force"]);
+    fs::create_dir(fixture.path("papers")).unwrap();
+    fs::write(fixture.path("papers/thesis.tex"), "text").unwrap();
+    assert_fails(&["convert", &model, &text(&fixture.path("papers")), "--quant", "q8_0", "--force"]);
+    assert!(fixture.path("papers/thesis.tex").exists());
+    let names: Vec<_> =
+        fs::read_dir(fixture.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 3, "no drafts are left: {names:?}");
+}
+
+#[test]
+fn a_gguf_model_stays_one() {
+    let fixture = Fixture::new(Parts::WEIGHTS);
+    let input = fixture.path("in.gguf");
+    write_gguf(&input, 3);
+    let exact = logits(&fixture, &text(&input));
+    for (out, format, bound) in [("out.gguf", "q8_0", 0.03), ("folder", "q4_k", 0.3)] {
+        let out = text(&fixture.path(out));
+        json_of(&["convert", &text(&input), &out, "--quant", format, "--json"]);
+        let error = relative_error(&exact, &logits(&fixture, &out));
+        assert!(error > 0.0 && error <= bound, "{format}: {error}");
+    }
+    let again = text(&fixture.path("again.gguf"));
+    json_of(&["convert", &text(&fixture.path("out.gguf")), &again, "--quant", "q8_0", "--json"]);
+    assert_eq!(fs::read(&again).unwrap(), fs::read(fixture.path("out.gguf")).unwrap());
+}
+
+/// Experts, FP8 with block scales, a multi-token-prediction layer, GGUF's three-dimensional tensors: in f32 nothing of
+/// them may be lost, and in 8 bits little.
+#[test]
+fn every_kind_of_checkpoint_survives() {
+    let fixture = Fixture::new(Parts::WEIGHTS);
+    for (name, q8_0_bound) in [
+        ("deepseek_v3-fp8-mtp", 0.05),
+        ("deepseek_v2-q_lora-groups", 0.05),
+        ("qwen3_moe-bf16", 0.05),
+        ("llama-sharded", 0.05),
+        ("gguf-deepseek2-v3-split-q4_k_m/model.gguf", 0.1),
+        ("gguf-qwen3moe-q4_k_m/model.gguf", 0.1),
+    ] {
+        let model = text(&vectors(name));
+        let exact = logits(&fixture, &model);
+        for (format, bound) in [("f32", if name.contains("gguf") { 0.1 } else { 1e-4 }), ("q8_0", q8_0_bound)]
+        {
+            let out = text(&fixture.path("survivor"));
+            json_of(&["convert", &model, &out, "--quant", format, "--force", "--json"]);
+            let error = relative_error(&exact, &logits(&fixture, &out));
+            assert!(error <= bound, "{name} {format}: {error}");
+        }
+    }
+}
