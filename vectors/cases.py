@@ -65,6 +65,8 @@ CASES = [
     Case("llama-sharded", "llama", shard_bytes=40_000),
     Case("qwen3-tied", "qwen3", dict(tie_word_embeddings=True)),
     Case("qwen3-yarn", "qwen3", dict(rope_theta=1000000.0, rope_scaling=YARN), spelling="published"),
+    Case("qwen3-windows", "qwen3", dict(use_sliding_window=True, sliding_window=7, max_window_layers=1,
+                                        layer_types=["sliding_attention", "full_attention"])),
     Case("qwen3_moe-norm", "qwen3_moe"),
     Case("qwen3_moe-no_norm", "qwen3_moe", dict(norm_topk_prob=False, tie_word_embeddings=True), spelling="published"),
     Case("qwen3_moe-sparse_step", "qwen3_moe", dict(num_hidden_layers=4, decoder_sparse_step=2, mlp_only_layers=[1])),

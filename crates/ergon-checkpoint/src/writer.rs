@@ -134,7 +134,8 @@ impl Writer {
     /// Starts a file with these tensors and these `__metadata__` texts (those of the packed form are added).
     ///
     /// # Errors
-    /// The target exists and `overwrite` is false, a name is declared twice, or the folder cannot be written.
+    /// The target exists and `overwrite` is false or it is no regular file, a name is declared twice, or the folder cannot
+    /// be written.
     pub fn create(
         path: &Path,
         tensors: &[TensorSpec],
@@ -159,9 +160,10 @@ impl Writer {
             }
         }
         let error = |reason| WriteError::Io { path: path.to_path_buf(), reason };
-        let mut file = BufWriter::with_capacity(1 << 20, temporary_beside(path).map_err(error)?);
+        let target = replaceable(path).map_err(error)?;
+        let mut file = BufWriter::with_capacity(1 << 20, temporary_beside(&target).map_err(error)?);
         file.write_all(&header).map_err(error)?;
-        Ok(Writer { target: path.to_path_buf(), file, at: header.len() as u64, slots, overwrite })
+        Ok(Writer { target, file, at: header.len() as u64, slots, overwrite })
     }
 
     /// Appends bytes to a tensor. Tensors may come in any order and may be interleaved, though whole ones are fastest.
@@ -246,6 +248,18 @@ fn header(order: &[&TensorSpec], metadata: &[(String, String)]) -> Vec<u8> {
     let mut header = aligned.to_le_bytes().to_vec();
     header.extend(json);
     header
+}
+
+/// The file that a rename onto `path` may replace: the one behind a link, and never a device, a pipe or a folder. The
+/// rename would put a plain file in the place of `/dev/null`.
+fn replaceable(path: &Path) -> io::Result<PathBuf> {
+    let Ok(found) = path.symlink_metadata() else { return Ok(path.to_path_buf()) };
+    let target = if found.is_symlink() { path.canonicalize()? } else { path.to_path_buf() };
+    if target.metadata()?.is_file() {
+        Ok(target)
+    } else {
+        Err(io::Error::other("is no regular file and is not replaced; choose another name"))
+    }
 }
 
 /// A hidden file in the folder of `target`, because a rename is atomic only within one file system.

@@ -215,9 +215,36 @@ fn the_writer_leaves_nothing_half_done() {
     assert!(std::fs::read(&path).unwrap().ends_with(&[1; 8]));
     assert_eq!(file_names(folder.path()), ["out.safetensors"]);
 
+    let inside = folder.path().join("folder");
+    std::fs::create_dir(&inside).unwrap();
+    assert!(matches!(Writer::create(&inside, &specs, &[], true), Err(WriteError::Io { .. })));
+
     let twice = [specs[0].clone(), specs[0].clone()];
     assert!(matches!(Writer::create(&path, &twice, &[], true), Err(WriteError::Name { .. })));
     assert!(TensorSpec::of_format("a", WeightFormat::Q4K, &[2, 100]).is_none());
     assert!(TensorSpec::of_dtype("a", "F32", &[usize::MAX, 2]).is_none());
     assert!(TensorSpec::of_dtype("a", "F31", &[1]).is_none());
+}
+
+/// A rename onto a device would put a plain file in its place. A socket stands in for one here.
+#[cfg(unix)]
+#[test]
+fn the_writer_replaces_regular_files_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let specs = [TensorSpec::of_format("a", WeightFormat::F32, &[2]).unwrap()];
+    let device = folder.path().join("device");
+    let _socket = std::os::unix::net::UnixListener::bind(&device).unwrap();
+    let refused = Writer::create(&device, &specs, &[], true).unwrap_err();
+    assert!(refused.to_string().contains("no regular file"), "{refused}");
+
+    let (link, file) = (folder.path().join("link"), folder.path().join("file"));
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert!(matches!(Writer::create(&link, &specs, &[], true), Err(WriteError::Io { .. })));
+    std::fs::write(&file, "old").unwrap();
+    let mut writer = Writer::create(&link, &specs, &[], true).unwrap();
+    writer.write("a", &[1; 8]).unwrap();
+    writer.finish().unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert!(std::fs::read(&file).unwrap().ends_with(&[1; 8]));
+    assert_eq!(file_names(folder.path()), ["device", "file", "link"]);
 }

@@ -248,3 +248,21 @@ fn a_score_does_not_depend_on_chunks() {
         Err(EngineError::ContextExceeded { .. })
     ));
 }
+
+/// Each of these once loaded, and computed something else than the model that was published.
+#[test]
+fn checkpoints_that_contradict_their_config_are_refused() {
+    let refused = |tiny: &tiny::Tiny| match Engine::load(&tiny.checkpoint, &options()) {
+        Ok(_) => String::new(),
+        Err(error) => error.to_string(),
+    };
+    let fewer_layers = tiny::llama_with(|config, _| config["num_hidden_layers"] = 1.into());
+    assert!(refused(&fewer_layers).contains("model.layers.1."), "{}", refused(&fewer_layers));
+    let no_head = tiny::llama_with(|_, tensors| tensors.retain(|tensor| tensor.0 != "lm_head.weight"));
+    assert!(refused(&no_head).contains("'lm_head.weight' is missing"), "{}", refused(&no_head));
+    let damaged = tiny::llama_with(|_, tensors| {
+        let norm = tensors.iter_mut().find(|tensor| tensor.0 == "model.norm.weight").unwrap();
+        norm.2[3] = f32::NAN;
+    });
+    assert!(refused(&damaged).contains("'model.norm.weight' holds values"), "{}", refused(&damaged));
+}

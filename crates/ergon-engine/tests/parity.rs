@@ -10,7 +10,7 @@ use common::{Case, Runner, cases, deviation, log_softmax, mean_kl, report};
 use ergon_checkpoint::{Checkpoint, Tokenizer};
 use ergon_engine::{Engine, EngineOptions, SamplingParams, SequenceRequest};
 use ergon_kernels::Cpu;
-use ergon_model::{KvFormat, Phase};
+use ergon_model::Phase;
 
 /// Largest error of a logit against transformers, in standard deviations of the logits.
 fn logit_bound(format: &str) -> f32 {
@@ -123,12 +123,7 @@ fn greedy_continuations_are_identical() {
         let Some((prompt, expected)) = &case.greedy else { continue };
         let checkpoint = Checkpoint::open(&case.checkpoint).unwrap();
         for speculative in [false, true] {
-            let options = EngineOptions {
-                threads: 1,
-                kv_format: Some(KvFormat::F32),
-                speculative,
-                ..Default::default()
-            };
+            let options = EngineOptions { threads: 1, speculative, ..Default::default() };
             let mut engine = Engine::load(&checkpoint, &options).unwrap();
             let actual = generate(&mut engine, prompt, expected.len());
             if &actual != expected {

@@ -4,8 +4,9 @@
 //! Both rounded forms group 256 values, since every kernel walks a row in super-blocks of 256 weights; a row that ends
 //! inside one is padded with zeros, which add exactly nothing to a product.
 //!
-//! - [`Act32`], for formats with a scale per 32 weights: `d = max|x| / 127` per 32, `q = round(x / d)`, ties away from
-//!   zero. Rounds as GGUF's Q8_0 does, but the scale stays a single where Q8_0 stores a half.
+//! - [`Act32`], for formats with a scale per 32 weights: `q = round(x 127 / max|x|)` per 32, ties to even, under the
+//!   scale `d = max|x| / 127`, rounded to the 11 significant bits of a half. Rounds as llama.cpp does for Q8_0, so that
+//!   results agree with it in the last bits; the exponent keeps the range of a single, so nothing overflows.
 //! - [`Act256`], for formats with a scale per 256 weights: `d = -max / 127` where `max` is the value of largest
 //!   magnitude with its sign, `q = round(x / d)`, ties to even. Rounds as GGUF's Q8_K.
 //!
@@ -232,23 +233,27 @@ fn round_32<S: Simd>(s: S, x: &[f32; 256], out: &mut Act32) {
         let (q, _) = q.as_chunks_mut::<16>();
         let (a, b) = (s.load(&x[0]), s.load(&x[1]));
         let bits = s.max_i32(s.as_i32(s.abs(a)), s.as_i32(s.abs(b)));
-        let (d, id) = scale_of(s.reduce_max_i32(bits), |max| {
-            let d = max / 127.0;
-            (d, 1.0 / d)
-        });
+        let (d, id) = scale_of(s.reduce_max_i32(bits), |max| (to_11_bits(max / 127.0), 127.0 / max));
         if id == 0.0 {
             *q.as_flattened_mut().first_chunk_mut::<32>().expect("q is 32 long") = [0; 32];
             (out.scales[group], out.scales[group + 8]) = (d, d);
             continue;
         }
         let id = s.splat(id);
-        let a = s.round_to_i32(s.round_away(s.mul(a, id)));
-        let b = s.round_to_i32(s.round_away(s.mul(b, id)));
+        let a = s.round_to_i32(s.mul(a, id));
+        let b = s.round_to_i32(s.mul(b, id));
         s.store_i8(a, &mut q[0]);
         s.store_i8(b, &mut q[1]);
         out.scales[group] = d;
         out.scales[group + 8] = d * s.reduce_add_i32(s.add_i32(a, b)) as f32;
     }
+}
+
+/// The nearest number with 11 significant bits, ties to even.
+#[inline(always)]
+fn to_11_bits(v: f32) -> f32 {
+    let bits = v.to_bits();
+    f32::from_bits((bits + 0xfff + (bits >> 13 & 1)) & !0x1fff)
 }
 
 /// The largest magnitude as bits, and the value that has it with its sign; the first of equals.

@@ -143,10 +143,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// The number without its sign.
     fn abs(self, v: Self::F32) -> Self::F32;
-    /// The magnitude of the first with the sign of the second.
-    fn copysign(self, magnitude: Self::F32, sign: Self::F32) -> Self::F32;
-    /// Largest integer not above.
-    fn floor(self, v: Self::F32) -> Self::F32;
     /// Nearest integer, ties to even.
     fn round_even(self, v: Self::F32) -> Self::F32;
     /// Nearest integer, ties to even; lanes beyond ±2^31 and NaN give unspecified integers.
@@ -219,17 +215,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the reference covers 32 initialised bytes, and bytes need no alignment.
         let bytes = unsafe { &*bits.as_ptr().cast::<[u8; 32]>() };
         self.load_f16_bytes(bytes)
-    }
-
-    /// Nearest integer, ties away from zero, as C's `roundf`; for magnitudes below 2^23.
-    #[inline(always)]
-    fn round_away(self, v: Self::F32) -> Self::F32 {
-        // floor(|v| + 0.5) would round 0.49999997 up, since the sum is rounded first; the fraction below is exact.
-        let magnitude = self.abs(v);
-        let whole = self.floor(magnitude);
-        let fraction = self.sub(magnitude, whole);
-        let up = self.floor(self.add(fraction, fraction));
-        self.copysign(self.add(whole, up), v)
     }
 }
 

@@ -181,10 +181,17 @@ impl<'a> Binder<'a> {
         }
     }
 
+    /// Whether names and conventions are those of the Hugging Face hub.
+    pub(crate) fn is_hugging_face(&self) -> bool {
+        self.checkpoint.kind() == CheckpointKind::HuggingFace
+    }
+
     /// The error for a part that is not there.
     pub(crate) fn missing(&self, place: Place, part: Part) -> ModelError {
         let stem = stem(self.checkpoint.kind(), place, part).unwrap_or_else(|| format!("{part:?}"));
-        self.missing_name(format!("{stem}.weight"))
+        // The one parameter that is no module of its own.
+        let suffix = if part == Part::ScoreCorrectionBias { "" } else { ".weight" };
+        self.missing_name(format!("{stem}{suffix}"))
     }
 
     fn missing_name(&self, name: String) -> ModelError {
@@ -193,16 +200,18 @@ impl<'a> Binder<'a> {
 
     /// Refuses a checkpoint with tensors that nothing asked for: it is a variant that would be computed wrongly.
     pub(crate) fn finish(self) -> Result<(), ModelError> {
-        let used = self.used.take();
-        // Files may hold a multi-token-prediction layer that the config does not announce (or that is not wanted),
-        // and a head of their own beside a tied one.
+        // Files may hold a multi-token-prediction layer that the config does not announce, and a head of their own
+        // beside a tied one. A plain layer after the last one means that the config is of another model.
+        let after_layers = Place::Layer(self.config.num_hidden_layers);
+        let nextn = self.find(after_layers, Part::NextnEhProj, "weight").is_some();
         let after_layers = [
             format!("model.layers.{}.", self.config.num_hidden_layers),
             format!("blk.{}.", self.config.num_hidden_layers),
         ];
+        let used = self.used.take();
         let spare = |name: &str| {
             is_ignorable(name)
-                || after_layers.iter().any(|prefix| name.starts_with(prefix))
+                || nextn && after_layers.iter().any(|prefix| name.starts_with(prefix))
                 || (self.config.tie_word_embeddings && name == "lm_head.weight")
         };
         let mut surplus = self
@@ -266,6 +275,10 @@ impl<'a> Binder<'a> {
         let cpu = Cpu::new(1);
         for (row, out) in values.chunks_exact_mut(cols.max(1)).enumerate() {
             dequantize_row(&cpu, view, row, out);
+        }
+        // A NaN here need not reach the logits: a router's correction that is no number just picks other experts.
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(ModelError::NotFinite { path: self.path(), name: tensor.name.clone() });
         }
         Ok(values)
     }

@@ -62,6 +62,14 @@ pub enum ModelError {
         /// What is wrong.
         source: MatrixError,
     },
+    /// A small tensor (a norm, a bias, scales) holds NaN or an infinity.
+    #[error("{path}: tensor '{name}' holds values that are no numbers: the file is damaged, get it again")]
+    NotFinite {
+        /// The checkpoint.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
     /// The checkpoint holds tensors of the model that nothing would read: it is another variant.
     #[error(
         "{path}: {count} tensors have no place in this architecture, the first is '{first}'; this variant is not supported"

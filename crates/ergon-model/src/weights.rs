@@ -4,7 +4,7 @@
 use ergon_checkpoint::Checkpoint;
 
 use crate::binder::Binder;
-use crate::config::{AttentionConfig, Config, GqaConfig, MlaConfig, MoeConfig};
+use crate::config::{AttentionConfig, Config, GqaConfig, GroupScore, MlaConfig, MoeConfig};
 use crate::error::ModelError;
 use crate::matrix::Matrix;
 use crate::names::{Part, Place};
@@ -141,10 +141,10 @@ impl Weights {
         let binder = Binder::new(checkpoint, config);
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let embed_tokens = binder.matrix(Place::Model, Part::EmbedTokens, vocab, hidden)?;
+        // Only a config that says so makes the embedding the head: elsewhere a missing head is a missing tensor.
         let own_head = (!config.tie_word_embeddings)
-            .then(|| binder.optional_matrix(Place::Model, Part::LmHead, vocab, hidden))
-            .transpose()?
-            .flatten();
+            .then(|| binder.matrix(Place::Model, Part::LmHead, vocab, hidden))
+            .transpose()?;
         let layers = (0..config.num_hidden_layers)
             .map(|index| layer(&binder, config, index))
             .collect::<Result<Vec<_>, _>>()?;
@@ -274,14 +274,19 @@ fn moe_weights(
     };
     Ok(MoeWeights {
         router: binder.matrix(place, Part::Router, moe.n_routed_experts, hidden)?,
-        e_score_correction_bias: binder.optional_vector(
-            place,
-            Part::ScoreCorrectionBias,
-            moe.n_routed_experts,
-        )?,
+        e_score_correction_bias: score_correction(binder, moe, place)?,
         experts: binder.experts(place, moe.n_routed_experts, moe.moe_intermediate_size, hidden)?,
         shared_experts,
     })
+}
+
+/// Published DeepSeek-V3 checkpoints always have it; GGUF files of models that learned none leave it out.
+fn score_correction(binder: &Binder, moe: &MoeConfig, place: Place) -> Result<Option<Vec<f32>>, ModelError> {
+    let found = binder.optional_vector(place, Part::ScoreCorrectionBias, moe.n_routed_experts)?;
+    if found.is_none() && moe.group_score == GroupScore::Top2Sum && binder.is_hugging_face() {
+        return Err(binder.missing(place, Part::ScoreCorrectionBias));
+    }
+    Ok(found)
 }
 
 /// The tensors decide whether there is such a layer: configs announce layers that files do not hold, and the other

@@ -13,6 +13,7 @@ mod output;
 mod progress;
 mod source;
 mod stream;
+mod text_input;
 
 use std::{panic, process::ExitCode};
 

@@ -35,8 +35,9 @@ const FUEL_PER_MESSAGE: u64 = 1_000;
 const MESSAGE_BYTES_PER_FUEL: u64 = 4;
 /// What it may do at most, enough for some megabytes of conversation.
 const MAX_FUEL: u64 = 4_000_000;
-/// Longest output beyond a multiple of the messages.
-const BASE_OUTPUT_BYTES: usize = 4 << 20;
+/// Longest output beyond a multiple of the messages. Tokenizing takes some 300 bytes for each: four times this went
+/// past a gigabyte.
+const BASE_OUTPUT_BYTES: usize = 1 << 20;
 /// Nested calls, includes and blocks (a macro call counts several).
 const MAX_RECURSION: usize = 200;
 /// How long a template may run; published ones take about a millisecond.

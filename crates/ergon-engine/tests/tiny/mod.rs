@@ -52,7 +52,7 @@ fn random(seed: u64, n: usize, scale: f32) -> Vec<f32> {
 }
 
 struct Weights {
-    tensors: Vec<(String, Vec<usize>, Vec<f32>)>,
+    tensors: Vec<Tensor>,
     seed: u64,
 }
 
@@ -116,6 +116,14 @@ fn save(config: &Value, weights: Weights) -> Tiny {
 
 /// A Llama with two layers.
 pub(crate) fn llama() -> Tiny {
+    llama_with(|_, _| {})
+}
+
+/// Name, shape and values.
+type Tensor = (String, Vec<usize>, Vec<f32>);
+
+/// That Llama with its config or its tensors changed.
+pub(crate) fn llama_with(change: impl FnOnce(&mut Value, &mut Vec<Tensor>)) -> Tiny {
     let mut weights = Weights { tensors: Vec::new(), seed: 1 };
     weights.ends();
     for layer in 0..2 {
@@ -126,12 +134,13 @@ pub(crate) fn llama() -> Tiny {
         }
         weights.mlp(&format!("{layer}.mlp"), 96);
     }
-    let config = json!({
+    let mut config = json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": VOCAB, "hidden_size": HIDDEN,
         "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
         "max_position_embeddings": CONTEXT, "rms_norm_eps": 1e-5, "bos_token_id": BOS, "eos_token_id": EOS,
         "torch_dtype": "float32",
     });
+    change(&mut config, &mut weights.tensors);
     save(&config, weights)
 }
 

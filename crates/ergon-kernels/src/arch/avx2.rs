@@ -390,15 +390,6 @@ impl Simd for Avx2 {
         both!(_mm256_andnot_ps, self.splat(-0.0), v)
     }
     #[inline(always)]
-    fn copysign(self, magnitude: Floats, sign: Floats) -> Floats {
-        let sign = both!(_mm256_and_ps, self.splat(-0.0), sign);
-        both!(_mm256_or_ps, self.abs(magnitude), sign)
-    }
-    #[inline(always)]
-    fn floor(self, v: Floats) -> Floats {
-        both!(_mm256_floor_ps, v)
-    }
-    #[inline(always)]
     fn round_even(self, v: Floats) -> Floats {
         both!(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>, v)
     }

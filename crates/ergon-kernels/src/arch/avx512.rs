@@ -307,17 +307,6 @@ impl Simd for Avx512 {
         intrinsics!(_mm512_andnot_ps(_mm512_set1_ps(-0.0), v))
     }
     #[inline(always)]
-    fn copysign(self, magnitude: __m512, sign: __m512) -> __m512 {
-        intrinsics!({
-            let sign_bit = _mm512_set1_ps(-0.0);
-            _mm512_or_ps(_mm512_andnot_ps(sign_bit, magnitude), _mm512_and_ps(sign_bit, sign))
-        })
-    }
-    #[inline(always)]
-    fn floor(self, v: __m512) -> __m512 {
-        intrinsics!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC }>(v))
-    }
-    #[inline(always)]
     fn round_even(self, v: __m512) -> __m512 {
         intrinsics!(_mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v))
     }

@@ -245,14 +245,6 @@ impl Simd for Generic {
     fn abs(self, v: [f32; 16]) -> [f32; 16] {
         lanes(|l| v[l].abs())
     }
-    #[inline(always)]
-    fn copysign(self, magnitude: [f32; 16], sign: [f32; 16]) -> [f32; 16] {
-        lanes(|l| magnitude[l].copysign(sign[l]))
-    }
-    #[inline(never)]
-    fn floor(self, v: [f32; 16]) -> [f32; 16] {
-        lanes(|l| v[l].floor())
-    }
     #[inline(never)]
     fn round_even(self, v: [f32; 16]) -> [f32; 16] {
         lanes(|l| v[l].round_ties_even())

@@ -446,22 +446,6 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         each!(vabsq_f32, v)
     }
     #[inline(always)]
-    fn copysign(self, magnitude: Floats, sign: Floats) -> Floats {
-        intrinsics!({
-            let bit = vdupq_n_u32(0x8000_0000);
-            [
-                vbslq_f32(bit, sign[0], magnitude[0]),
-                vbslq_f32(bit, sign[1], magnitude[1]),
-                vbslq_f32(bit, sign[2], magnitude[2]),
-                vbslq_f32(bit, sign[3], magnitude[3]),
-            ]
-        })
-    }
-    #[inline(always)]
-    fn floor(self, v: Floats) -> Floats {
-        each!(vrndmq_f32, v)
-    }
-    #[inline(always)]
     fn round_even(self, v: Floats) -> Floats {
         each!(vrndnq_f32, v)
     }

@@ -27,11 +27,17 @@ pub(crate) fn rounded(format: WeightFormat, x: &[f32]) -> Vec<f64> {
     }
 }
 
-/// `d = max|x| / 127`, rounded half away from zero.
+/// `127 x / max|x|`, rounded half to even, under a scale of 11 significant bits.
 fn rounded_by_32(x: &[f32]) -> Vec<f64> {
-    let d = x.iter().fold(0.0, |max: f32, x| max.max(x.abs())) / 127.0;
-    let id = if d == 0.0 { 0.0 } else { 1.0 / d };
-    x.iter().map(|x| d as f64 * (x * id).round() as f64).collect()
+    let max = x.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
+    if max == 0.0 {
+        return vec![0.0; x.len()];
+    }
+    let bits = (max / 127.0).to_bits();
+    // Adding half of the 13 bits that go rounds up, except that a tie must end even.
+    let tie_to_odd = bits & 0x3fff == 0x1000;
+    let d = f32::from_bits((bits + if tie_to_odd { 0 } else { 0x1000 }) & !0x1fff);
+    x.iter().map(|x| d as f64 * (x * (127.0 / max)).round_ties_even() as f64).collect()
 }
 
 /// `1/d = -127 / max` with the sign of the largest magnitude, rounded half to even.

@@ -144,7 +144,8 @@ fn gqa(
 }
 
 /// Llama files have no window; Mistral's `sliding_window` holds for every layer; Qwen's only when
-/// `use_sliding_window` is set, and from layer `max_window_layers` on (Qwen3-MoE: every layer).
+/// `use_sliding_window` is set, and for the layers that `layer_types` names, or else from layer `max_window_layers` on
+/// (Qwen3-MoE: every layer).
 fn sliding_window(
     keys: &Keys,
     architecture: Architecture,
@@ -154,7 +155,11 @@ fn sliding_window(
     let active = match architecture {
         Architecture::Llama => keys.str("model_type")? == Some("mistral"),
         Architecture::Qwen2 | Architecture::Qwen3 => {
-            keys.flag("use_sliding_window", false)? && layer >= keys.usize("max_window_layers")?.unwrap_or(28)
+            keys.flag("use_sliding_window", false)?
+                && match keys.0.list_str("layer_types")? {
+                    Some(types) => types.get(layer) == Some(&"sliding_attention"),
+                    None => layer >= keys.usize("max_window_layers")?.unwrap_or(28),
+                }
         }
         _ => keys.flag("use_sliding_window", false)?,
     };

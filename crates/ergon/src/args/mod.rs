@@ -133,7 +133,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "P", value_parser = values::probability_mass)]
     pub(crate) top_p: Option<f32>,
     /// Sample from this many likeliest tokens; 0 for all [default: the model's, else 0]
-    #[arg(long, value_name = "K")]
+    #[arg(long, value_name = "K", allow_negative_numbers = true)]
     pub(crate) top_k: Option<usize>,
     /// Leave out tokens below this share of the likeliest token's probability [default: the model's, else 0]
     #[arg(long, value_name = "P", value_parser = values::probability_floor)]
@@ -142,7 +142,7 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "R", value_parser = values::penalty)]
     pub(crate) repetition_penalty: Option<f32>,
     /// Seed of the sampler
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED)]
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SEED, allow_negative_numbers = true)]
     pub(crate) seed: u64,
 }
 

@@ -1,10 +1,6 @@
 //! `ergon generate`: one completion.
 
-use std::{
-    fs,
-    io::{self, Read},
-    time::Instant,
-};
+use std::{io, path::Path, time::Instant};
 
 use anyhow::{Context, bail, ensure};
 use ergon_engine::{Completion, Generation, GenerationRequest, Grammar, Prompt};
@@ -20,10 +16,8 @@ use crate::{
     output::{self, Dim},
     progress, source,
     stream::Stream,
+    text_input,
 };
-
-/// Longest prompt read from standard input and longest schema file, bytes.
-const INPUT_BYTES: u64 = 64 << 20;
 
 /// The JSON of `generate`.
 #[derive(Serialize)]
@@ -158,7 +152,7 @@ fn prompt(args: &GenerateArgs, parts: &TextParts) -> anyhow::Result<Prompt> {
     }
     let text = match args.prompt.as_deref() {
         Some("-") => {
-            read_limited(io::stdin().lock()).context("cannot read the prompt from standard input")?
+            text_input::read(io::stdin().lock()).context("cannot read the prompt from standard input")?
         }
         Some(text) => text.to_string(),
         None => bail!("give --prompt or --tokens"),
@@ -184,8 +178,7 @@ fn grammar(args: &OutputArgs) -> anyhow::Result<Option<Grammar>> {
         let text = if schema.trim_start().starts_with('{') {
             schema.clone()
         } else {
-            let file = fs::File::open(schema);
-            file.and_then(read_limited).with_context(|| format!("cannot read the schema {schema}"))?
+            text_input::read_file(Path::new(schema)).context("cannot take the schema")?
         };
         return Ok(Some(Grammar::JsonSchema(text)));
     }
@@ -193,10 +186,4 @@ fn grammar(args: &OutputArgs) -> anyhow::Result<Option<Grammar>> {
         return Ok(Some(Grammar::Regex(pattern.clone())));
     }
     Ok(args.json_object.then_some(Grammar::JsonObject))
-}
-
-fn read_limited(input: impl Read) -> io::Result<String> {
-    let mut text = String::new();
-    input.take(INPUT_BYTES).read_to_string(&mut text)?;
-    Ok(text)
 }

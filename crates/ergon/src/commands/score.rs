@@ -1,7 +1,5 @@
 //! `ergon score`: what a model thinks of a given text.
 
-use std::fs;
-
 use anyhow::{Context, ensure};
 use ergon_checkpoint::writer::{TensorSpec, WriteError, Writer};
 use ergon_types::WeightFormat;
@@ -9,11 +7,9 @@ use serde::Serialize;
 
 use crate::{
     args::{ScoreArgs, Speculation},
-    loading, output, progress, source,
+    loading, output, progress, source, text_input,
 };
 
-/// Longest text file that is read, bytes; far past what any context holds.
-const TEXT_BYTES: u64 = 256 << 20;
 /// Logits turned into bytes at once.
 const VALUES_AT_ONCE: usize = 1 << 16;
 
@@ -77,16 +73,7 @@ fn tokens(args: &ScoreArgs, checkpoint: &ergon_checkpoint::Checkpoint) -> anyhow
     }
     let text = match (&args.text, &args.file) {
         (Some(text), _) => text.clone(),
-        (None, Some(path)) => {
-            let cannot_read = || format!("cannot read {}", path.display());
-            let length = fs::metadata(path).with_context(cannot_read)?.len();
-            ensure!(
-                length <= TEXT_BYTES,
-                "{} has {length} bytes, at most {TEXT_BYTES} are read",
-                path.display()
-            );
-            fs::read_to_string(path).with_context(cannot_read)?
-        }
+        (None, Some(path)) => text_input::read_file(path)?,
         (None, None) => anyhow::bail!("give --tokens, --text or --file"),
     };
     Ok(loading::tokenizer(checkpoint)?.encode(&text, true)?)

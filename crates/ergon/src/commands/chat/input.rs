@@ -18,13 +18,11 @@ use rustyline::{
 };
 
 use super::{multiline, slash};
-use crate::output;
+use crate::{output, text_input::MAX_TEXT_BYTES};
 
 const PROMPT: &str = "> ";
 /// Messages kept across runs.
 const HISTORY_ENTRIES: usize = 1000;
-/// Longest message read from a pipe, bytes: a bound against input that is no text.
-const MESSAGE_BYTES: usize = 16 << 20;
 
 /// What came from the person.
 pub(super) enum Typed {
@@ -116,7 +114,7 @@ fn next_from_pipe(input: &mut impl BufRead) -> anyhow::Result<Typed> {
             let message = multiline::message(&typed);
             return Ok(if message.is_empty() { Typed::End } else { Typed::Message(message) });
         }
-        anyhow::ensure!(typed.len() <= MESSAGE_BYTES, "a message on standard input is longer than 16 MiB");
+        anyhow::ensure!(typed.len() <= MAX_TEXT_BYTES, "a message on standard input is longer than 16 MiB");
         if !multiline::goes_on(typed.trim_end_matches(['\n', '\r'])) {
             return Ok(Typed::Message(multiline::message(&typed)));
         }
