@@ -6,7 +6,7 @@ use std::fmt;
 use ergon_checkpoint::Checkpoint;
 use ergon_kernels::{Cpu, Isa};
 use ergon_model::{AttentionConfig, KvFormat, LogitsWanted, Model, ModelSummary, Phase, Scratch, Segment};
-use ergon_types::{FinishReason, WeightFormat};
+use ergon_types::FinishReason;
 
 use crate::error::{EngineError, SequenceError};
 use crate::memory::{MemoryNeed, working_bytes};
@@ -55,14 +55,6 @@ impl Default for EngineOptions {
             kept_states: 1,
         }
     }
-}
-
-/// f16 where the weights are rounded far more than that already. Beside published bf16 and FP8 weights it would be by
-/// far the largest error there is: a thousand times that of f32, and enough to change a greedy continuation.
-fn default_kv_format(summary: &ModelSummary) -> KvFormat {
-    let in_blocks =
-        |name: &String| WeightFormat::from_name(name).is_some_and(|format| format.block_len() > 1);
-    if summary.weight_formats.keys().any(in_blocks) { KvFormat::F16 } else { KvFormat::F32 }
 }
 
 /// Names a sequence of one engine; never used twice.
@@ -120,7 +112,7 @@ impl Engine {
         };
         let model = Model::load(checkpoint)?;
         let summary = ModelSummary::from_checkpoint(checkpoint);
-        let kv_format = options.kv_format.unwrap_or_else(|| default_kv_format(&summary));
+        let kv_format = options.kv_format.unwrap_or_else(|| summary.default_kv_format());
         let speculation = Speculation::new(options.speculative && model.has_mtp());
         let kv_bytes_per_token = model.new_state(kv_format, 1, speculation.is_enabled())?.bytes() as u64;
         let engine = Engine {

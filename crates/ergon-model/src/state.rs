@@ -15,6 +15,14 @@ pub enum KvFormat {
 }
 
 impl KvFormat {
+    /// `f32` or `f16`.
+    pub fn name(self) -> &'static str {
+        match self {
+            KvFormat::F32 => "f32",
+            KvFormat::F16 => "f16",
+        }
+    }
+
     /// Bytes of one stored value.
     pub fn bytes(self) -> usize {
         match self {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use ergon_checkpoint::{Checkpoint, CheckpointKind, Tensor};
+use ergon_types::WeightFormat;
 
 use crate::config::Config;
 use crate::decoder::Model;
@@ -31,7 +32,7 @@ pub struct ModelSummary {
     pub bytes_routed_experts: u64,
     /// Bytes of weights that one token reads.
     pub bytes_active: u64,
-    /// Bytes of keys and values that one token adds, in half precision; 0 if not supported.
+    /// Bytes of keys and values that one token adds, in the default precision; 0 if not supported.
     pub bytes_kv_per_token: u64,
     /// Why it does not run; `None` if it does.
     pub unsupported: Option<String>,
@@ -73,10 +74,22 @@ impl ModelSummary {
             summary.add(tensor, share(checkpoint, config.as_ref().ok(), tensor), visited);
         }
         match Model::load(checkpoint) {
-            Ok(model) => summary.bytes_kv_per_token = model.kv_bytes_per_token(KvFormat::F16) as u64,
+            Ok(model) => {
+                let format = summary.default_kv_format();
+                summary.bytes_kv_per_token = model.kv_bytes_per_token(format) as u64;
+            }
             Err(error) => summary.unsupported = Some(error.to_string()),
         }
         summary
+    }
+
+    /// Precision of the KV cache unless one is asked for: f16 where weights are rounded to blocks, which is far coarser.
+    /// Beside published bf16 and FP8 weights f16 would be by far the largest error there is: a thousand times that of
+    /// f32, and enough to change a greedy continuation.
+    pub fn default_kv_format(&self) -> KvFormat {
+        let in_blocks =
+            |name: &String| WeightFormat::from_name(name).is_some_and(|format| format.block_len() > 1);
+        if self.weight_formats.keys().any(in_blocks) { KvFormat::F16 } else { KvFormat::F32 }
     }
 
     fn add(&mut self, tensor: &Tensor, share: Share, visited: f64) {

@@ -1,9 +1,10 @@
 //! Attention over the latents themselves: the up-projections are applied to the query and to the result.
 
 use ergon_kernels::ops::{self, AttentionShape, KeyValues};
-use ergon_kernels::{MatmulJob, RowSet, TransposedJob, matmul_jobs, matmul_transposed};
+use ergon_kernels::{MatmulJob, MatrixRef, RowSet, TransposedJob, matmul_jobs, matmul_transposed};
 
 use super::{SpanContext, interleave_heads};
+use crate::config::MlaConfig;
 use crate::matrix::Matrix;
 use crate::scratch::{MlaScratch, sized};
 use crate::weights::KvB;
@@ -26,8 +27,8 @@ impl KvB {
         let shape = AttentionShape { n_heads: heads, n_kv_heads: 1, k_dim: width, v_dim: rank, scale };
         ops::attention(cpu, &shape, &queries[..rows * heads * width], &context.attention_rows(kv), mixed);
 
-        let values = self.values(mla);
-        let x = activations.prepare(cpu, mixed, rank, [values.matrix.format()]);
+        let (values, head_rows_stored, skipped) = self.values(mla);
+        let x = activations.prepare(cpu, mixed, rank, [values.format()]);
         let per_head = sized(per_head, rows * heads * v);
         let head_rows = rows_by_head(head_rows, rows, heads);
         let mut jobs: Vec<MatmulJob> = per_head
@@ -35,13 +36,22 @@ impl KvB {
             .zip(head_rows.chunks_exact(rows))
             .enumerate()
             .map(|(head, (y, own))| {
-                let start = head * values.head_rows + values.skipped;
-                let weight = values.matrix.row_range(start..start + v);
+                let start = head * head_rows_stored + skipped;
+                let weight = values.row_range(start..start + v);
                 MatmulJob { weight, x, x_rows: RowSet::List(own), y }
             })
             .collect();
         matmul_jobs(cpu, &mut jobs);
         interleave_heads(per_head, heads, v, out, v);
+    }
+
+    /// The matrix with the value rows of each head, the rows a head has in it, and how many stand before its values.
+    fn values(&self, mla: &MlaConfig) -> (MatrixRef<'_>, usize, usize) {
+        let (nope, v) = (mla.qk_nope_head_dim, mla.v_head_dim);
+        match self {
+            KvB::Joint(joint) => (joint.view(), nope + v, nope),
+            KvB::Split { v_b, .. } => (v_b.view(), v, 0),
+        }
     }
 
     /// Fills `scratch.queries` `[rows, heads, kv_lora_rank + rope]` = [W_k^T q_nope, q_pe].

@@ -14,9 +14,10 @@ mod absorbed;
 mod expanded;
 
 use ergon_kernels::ops::{self, AttentionRow, KeyValues};
-use ergon_kernels::{Activations, Cpu, MatrixRef};
+use ergon_kernels::{Activations, Cpu};
 use ergon_types::WeightFormat;
 
+use self::expanded::attend_expanded;
 use crate::config::MlaConfig;
 use crate::decoder::{LayerStep, Phase, Span, Step};
 use crate::mlp::linear;
@@ -78,9 +79,10 @@ impl MlaWeights {
             let out = &mut mixed[span.rows.start * out_width..span.rows.end * out_width];
             let context =
                 SpanContext { cpu: step.cpu, mla, heads, scale: step.config.softmax_scale, span, cache };
-            match span.phase {
-                Phase::Decode => self.kv_b.attend_absorbed(&context, q, buffers, out),
-                Phase::Prefill => self.kv_b.attend_expanded(&context, q, buffers, out),
+            match (&self.kv_b, span.phase) {
+                (KvB::Joint(joint), Phase::Prefill) => attend_expanded(&context, joint, q, buffers, out),
+                // Stored for the absorbed formula; llama.cpp too uses it for prompts then.
+                _ => self.kv_b.attend_absorbed(&context, q, buffers, out),
             }
         }
         let inner = activations.prepare(step.cpu, mixed, out_width, [self.o_proj.weight.format()]);
@@ -115,25 +117,6 @@ impl MlaWeights {
             let (latent, rotary) = out.split_at_mut(mla.kv_lora_rank);
             ops::rms_norm(cpu, &raw[..mla.kv_lora_rank], &self.kv_a_layernorm, mla.lora_norm_eps, latent);
             rotary.copy_from_slice(&raw[mla.kv_lora_rank..]);
-        }
-    }
-}
-
-/// Where the value rows of each head stand in the up-projection.
-struct ValueRows<'a> {
-    matrix: MatrixRef<'a>,
-    /// Rows of a head.
-    head_rows: usize,
-    /// Rows of a head before its value rows: the key rows of a joint matrix.
-    skipped: usize,
-}
-
-impl KvB {
-    fn values(&self, mla: &MlaConfig) -> ValueRows<'_> {
-        let (nope, v) = (mla.qk_nope_head_dim, mla.v_head_dim);
-        match self {
-            KvB::Joint(joint) => ValueRows { matrix: joint.view(), head_rows: nope + v, skipped: nope },
-            KvB::Split { v_b, .. } => ValueRows { matrix: v_b.view(), head_rows: v, skipped: 0 },
         }
     }
 }

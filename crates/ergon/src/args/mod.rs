@@ -57,7 +57,7 @@ pub(crate) struct RuntimeArgs {
     /// Hard memory budget, as in 6GiB [default: 80 % of the memory the machine or its cgroup has free]
     #[arg(long, value_name = "SIZE")]
     pub(crate) memory: Option<ByteSize>,
-    /// Precision of the key-value cache [default: the engine's choice for the model]
+    /// Precision of the key-value cache [default: f16 for models in block formats, else f32]
     #[arg(long, value_name = "FORMAT")]
     pub(crate) kv: Option<KvChoice>,
     /// Prompt tokens per step; the results do not depend on it [default: the engine's choice]

@@ -24,8 +24,10 @@ struct Report {
     bytes_routed_experts: u64,
     /// Bytes of weights that one token reads.
     bytes_active: u64,
-    /// With a half-precision cache.
+    /// In the default precision of the cache.
     bytes_kv_per_token: u64,
+    /// That precision: f32, or f16 for models in block formats.
+    kv_format: &'static str,
     supported: bool,
     /// Why not; null if it is supported.
     reason: Option<String>,
@@ -34,7 +36,9 @@ struct Report {
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
     let checkpoint = source::open(&args.model.model)?;
     let summary = ModelSummary::from_checkpoint(&checkpoint);
+    let kv_format = summary.default_kv_format().name();
     let report = Report {
+        kv_format,
         architecture: summary.architecture,
         parameters_total: summary.parameters_total,
         parameters_active: summary.parameters_active,
@@ -70,7 +74,7 @@ fn table(report: &Report) -> String {
     row("resident", ByteSize(report.bytes_resident).to_string());
     row("routed experts", ByteSize(report.bytes_routed_experts).to_string());
     row("read per token", ByteSize(report.bytes_active).to_string());
-    row("KV cache", format!("{} per token (f16)", ByteSize(report.bytes_kv_per_token)));
+    row("KV cache", format!("{} per token ({})", ByteSize(report.bytes_kv_per_token), report.kv_format));
     row("supported", report.reason.as_ref().map_or("yes".to_string(), |reason| format!("no: {reason}")));
     text
 }
