@@ -180,7 +180,9 @@ impl ConstraintCompiler {
             return Err(wrong(short(&error)));
         }
         // The first mask also says whether the vocabulary can begin to spell the grammar at all.
-        constraint.compute_mask().map_err(|e| wrong(e.to_string()))?;
+        let spellable = constraint.compute_mask();
+        spellable
+            .map_err(|_| wrong("the model's tokens cannot spell anything that it allows".to_string()))?;
         Ok(constraint)
     }
 }
@@ -196,12 +198,17 @@ fn with_bounded_space(schema: &str) -> String {
     format!(r#"{{"x-guidance":{{"whitespace_pattern":"[ \\n\\r\\t]{{1,{MAX_JSON_SPACE}}}"}}{comma}{rest}"#)
 }
 
-/// First line, cut to a length a person reads.
+/// First line, and the line that names the cause where a drawing of the place stands between; cut to a length a person
+/// reads.
 fn short(message: &str) -> String {
-    let line = message.lines().find(|line| !line.trim().is_empty()).unwrap_or("no reason given").trim();
+    let mut lines = message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let mut line = lines.next().unwrap_or("no reason given").to_string();
+    if let Some(cause) = lines.find_map(|line| line.strip_prefix("error: ")) {
+        line = format!("{line} {cause}");
+    }
     match line.char_indices().nth(MAX_ERROR_CHARS) {
         Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_string(),
+        None => line,
     }
 }
 

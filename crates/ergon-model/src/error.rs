@@ -1,6 +1,6 @@
 //! What can go wrong while a model is bound to its weights, and while it runs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ergon_kernels::MatrixError;
 use thiserror::Error;
@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 #[derive(Debug, Error)]
 pub enum ModelError {
     /// The configuration is missing something, contradicts itself or names what is not supported.
-    #[error("{path}: {source}")]
+    #[error("{}", in_checkpoint(path, source))]
     Config {
         /// The checkpoint.
         path: PathBuf,
@@ -124,4 +124,12 @@ pub enum ForwardError {
     /// A multi-token-prediction step on a model without such a layer.
     #[error("this model has no multi-token-prediction layer")]
     NoDraftLayer,
+}
+
+/// A wrong value names its file itself.
+fn in_checkpoint(path: &Path, error: &ConfigError) -> String {
+    match error {
+        ConfigError::Metadata(error) => error.to_string(),
+        other => format!("{}: {other}", path.display()),
+    }
 }

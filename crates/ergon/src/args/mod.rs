@@ -1,5 +1,8 @@
 //! The command line: every command, its flags, their units and their defaults. Parsing decides exit status 2.
 
+// Doc comments are help texts here, where brackets mark what may be left out.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 mod values;
 
 use std::path::PathBuf;
