@@ -21,8 +21,14 @@ fn logit_bound(format: &str) -> f32 {
 }
 
 /// Largest mean divergence from llama.cpp, in nats.
-fn kl_bound(mix: &str) -> f64 {
-    match mix {
+///
+/// Of files with a joint `kv_b` llama.cpp always expands keys and values. Absorbed decoding rounds other numbers to eight
+/// bits, and 27 layers of random routers turn that into a flipped expert now and then: 5e-4 to 1.1e-3 was seen over
+/// seeds, where the expanded formula is at 2e-15 to 1e-4.
+fn kl_bound(case: &Case, what: &str) -> f64 {
+    let absorbed_joint = what == "decode" && case.name.contains("-fused-");
+    match case.format.as_str() {
+        "Q8_0" if absorbed_joint => 3e-3,
         "F32" | "F16" | "BF16" | "Q8_0" => 1e-3,
         _ => 5e-3,
     }
@@ -32,7 +38,7 @@ fn kl_bound(mix: &str) -> f64 {
 fn compare(case: &Case, what: &str, actual: &[f32], expected: &[f32]) -> Result<String, String> {
     let worst = deviation(actual, expected, case.vocab());
     let line = if case.is_gguf() {
-        let (kl, bound) = (mean_kl(actual, expected, case.vocab()), kl_bound(&case.format));
+        let (kl, bound) = (mean_kl(actual, expected, case.vocab()), kl_bound(case, what));
         let line = format!("{what}: mean KL {kl:.1e} (bound {bound:.0e}), largest error {worst}");
         if kl.is_nan() || kl >= bound {
             return Err(line);

@@ -2,12 +2,12 @@
 
 use std::{any::Any, panic::PanicHookInfo, process::ExitCode};
 
-use crate::output;
+use crate::{interrupt::INTERRUPTED_STATUS, output};
 
 /// No line of an error is longer than this many characters: names inside hostile files can be megabytes.
 const LINE_CHARS: usize = 400;
 
-/// A run stopped by Ctrl-C; the exit status shells expect is 128 + SIGINT.
+/// A run stopped by Ctrl-C.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub(crate) struct Interrupted;
@@ -18,7 +18,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.is::<Interrupted>() {
-        return ExitCode::from(130);
+        return ExitCode::from(INTERRUPTED_STATUS);
     }
     output::write_stderr(&format!("{}\n", describe(error)));
     ExitCode::FAILURE

@@ -7,6 +7,9 @@ use std::sync::{
 
 use anyhow::Context;
 
+/// Exit status of a program that Ctrl-C ended, as shells give it: 128 + SIGINT.
+pub(crate) const INTERRUPTED_STATUS: u8 = 130;
+
 /// Set by Ctrl-C, taken by whoever acts on it.
 #[derive(Clone)]
 pub(crate) struct Interrupt {
@@ -21,7 +24,7 @@ impl Interrupt {
         let pending = Arc::clone(&interrupt.pending);
         ctrlc::set_handler(move || {
             if pending.swap(true, Ordering::SeqCst) {
-                std::process::exit(130);
+                std::process::exit(i32::from(INTERRUPTED_STATUS));
             }
         })
         .context("cannot listen for Ctrl-C")?;

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::{
     args::{ScoreArgs, Speculation},
+    interrupt::{INTERRUPTED_STATUS, Interrupt},
     loading, output, progress, source, text_input,
 };
 
@@ -36,7 +37,13 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
     let mut file =
         args.logits.as_deref().map(|path| LogitsFile::create(path, tokens.len(), vocab)).transpose()?;
     let bar = progress::items("scoring tokens", tokens.len() as u64);
+    let interrupt = Interrupt::install()?;
     let score = engine.score(&tokens, |first, rows, vocab| {
+        if interrupt.take() {
+            // Dropped first, since the unfinished file is removed with it.
+            drop(file.take());
+            std::process::exit(i32::from(INTERRUPTED_STATUS));
+        }
         if let Some(file) = &mut file {
             file.write(rows);
         }
