@@ -113,14 +113,17 @@ impl Checkpoint {
 
 fn open_folder(folder: &Path) -> Result<Checkpoint, CheckpointError> {
     let keep = Some(folder.to_path_buf());
-    if let Some(weights) = safetensors::find(folder)? {
+    // The further parts of a split model belong to its first one.
+    let mut models = files::list_with_suffix(folder, ".gguf")?;
+    models.retain(|path| gguf::part_number(path).unwrap_or(1) == 1);
+    // Beside a GGUF model, safetensors without a config are something else's.
+    if (models.is_empty() || files::exists(&folder.join("config.json"))?)
+        && let Some(weights) = safetensors::find(folder)?
+    {
         let metadata = read_config(folder)?;
         let tensors = safetensors::open(&weights)?;
         return Checkpoint::assemble(CheckpointKind::HuggingFace, folder, keep, Parts { metadata, tensors });
     }
-    // The further parts of a split model belong to its first one.
-    let mut models = files::list_with_suffix(folder, ".gguf")?;
-    models.retain(|path| gguf::part_number(path).unwrap_or(1) == 1);
     match models.as_slice() {
         [model] => Checkpoint::assemble(CheckpointKind::Gguf, folder, keep, gguf::open(model)?),
         [] => {
