@@ -111,7 +111,7 @@ impl Engine {
             None => Cpu::new(options.threads.max(1)),
         };
         let model = Model::load(checkpoint)?;
-        let summary = ModelSummary::from_checkpoint(checkpoint);
+        let summary = ModelSummary::of_model(checkpoint, &model);
         let kv_format = options.kv_format.unwrap_or_else(|| summary.default_kv_format());
         let speculation = Speculation::new(options.speculative && model.has_mtp());
         let kv_bytes_per_token = model.new_state(kv_format, 1, speculation.is_enabled())?.bytes() as u64;

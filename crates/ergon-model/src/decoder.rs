@@ -4,7 +4,6 @@ use std::ops::Range;
 
 use ergon_checkpoint::Checkpoint;
 use ergon_kernels::{Activations, Cpu, dequantize_row, matmul, ops};
-use ergon_types::WeightFormat;
 
 use crate::config::{AttentionConfig, Config};
 use crate::error::{ForwardError, ModelError};
@@ -113,15 +112,6 @@ impl Model {
     /// Whether the checkpoint holds a multi-token-prediction layer, so that [`Model::draft`] works.
     pub fn has_mtp(&self) -> bool {
         self.weights.nextn.is_some()
-    }
-
-    /// The format of the largest share of what a token multiplies with: the head stands for the float checkpoints,
-    /// the first layer's feed-forward part for the quantised ones.
-    pub fn weight_format(&self) -> WeightFormat {
-        match &self.weights.layers[self.weights.layers.len() - 1].feed_forward {
-            FeedForwardWeights::Dense(mlp) => mlp.gate_proj.weight.format(),
-            FeedForwardWeights::Moe(moe) => moe.experts[0].gate.format(),
-        }
     }
 
     /// An empty sequence with memory for `capacity_tokens`. `with_draft` adds what [`Model::draft`] needs; it is

@@ -51,14 +51,31 @@ enum Share {
 impl ModelSummary {
     /// Reads the headers of a checkpoint, whether it can be run or not.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> ModelSummary {
-        let config = Config::from_checkpoint(checkpoint);
+        match Model::load(checkpoint) {
+            Ok(model) => ModelSummary::of_model(checkpoint, &model),
+            Err(error) => {
+                let config = Config::from_checkpoint(checkpoint).ok();
+                let summary = ModelSummary::of_tensors(checkpoint, config.as_ref());
+                ModelSummary { unsupported: Some(error.to_string()), ..summary }
+            }
+        }
+    }
+
+    /// The same for a model that is loaded already; binding a large one again takes time.
+    pub fn of_model(checkpoint: &Checkpoint, model: &Model) -> ModelSummary {
+        let summary = ModelSummary::of_tensors(checkpoint, Some(model.config()));
+        let bytes_kv_per_token = model.kv_bytes_per_token(summary.default_kv_format()) as u64;
+        ModelSummary { bytes_kv_per_token, ..summary }
+    }
+
+    fn of_tensors(checkpoint: &Checkpoint, config: Option<&Config>) -> ModelSummary {
         let mut summary = ModelSummary {
             architecture: architecture(checkpoint),
             parameters_total: 0,
             parameters_active: 0,
             tensors: 0,
             weight_formats: BTreeMap::new(),
-            context_length: config.as_ref().map_or(0, |config| config.max_position_embeddings),
+            context_length: config.map_or(0, |config| config.max_position_embeddings),
             bytes_resident: 0,
             bytes_routed_experts: 0,
             bytes_active: 0,
@@ -66,19 +83,10 @@ impl ModelSummary {
             unsupported: None,
         };
         let visited = config
-            .as_ref()
-            .ok()
             .and_then(|config| config.moe.as_ref())
             .map_or(1.0, |moe| moe.num_experts_per_tok as f64 / moe.n_routed_experts as f64);
         for tensor in checkpoint.tensors() {
-            summary.add(tensor, share(checkpoint, config.as_ref().ok(), tensor), visited);
-        }
-        match Model::load(checkpoint) {
-            Ok(model) => {
-                let format = summary.default_kv_format();
-                summary.bytes_kv_per_token = model.kv_bytes_per_token(format) as u64;
-            }
-            Err(error) => summary.unsupported = Some(error.to_string()),
+            summary.add(tensor, share(checkpoint, config, tensor), visited);
         }
         summary
     }

@@ -103,7 +103,7 @@ pub(super) fn read(checkpoint: &Checkpoint) -> Result<Config, ConfigError> {
 }
 
 fn architecture(keys: &Keys, name: &str) -> Result<Architecture, ConfigError> {
-    let found = Architecture::TABLE.iter().find(|row| row.3 == name).map(|row| row.0).ok_or_else(|| {
+    let found = Architecture::TABLE.iter().find(|row| row.2 == name).map(|row| row.0).ok_or_else(|| {
         ConfigError::Architecture { found: name.to_string(), supported: Architecture::supported_names() }
     })?;
     if found == Architecture::Llama && keys.usize("expert_count")?.unwrap_or(0) > 0 {

@@ -29,17 +29,17 @@ pub enum Architecture {
 }
 
 impl Architecture {
-    /// Every architecture with its `model_type` in config.json, its class name and its GGUF name.
-    const TABLE: [(Architecture, &'static str, &'static str, &'static str); 6] = [
-        (Architecture::Llama, "llama", "LlamaForCausalLM", "llama"),
-        (Architecture::Qwen2, "qwen2", "Qwen2ForCausalLM", "qwen2"),
-        (Architecture::Qwen3, "qwen3", "Qwen3ForCausalLM", "qwen3"),
-        (Architecture::Qwen3Moe, "qwen3_moe", "Qwen3MoeForCausalLM", "qwen3moe"),
-        (Architecture::DeepseekV2, "deepseek_v2", "DeepseekV2ForCausalLM", "deepseek2"),
-        (Architecture::DeepseekV3, "deepseek_v3", "DeepseekV3ForCausalLM", "deepseek2"),
+    /// Every architecture with its `model_type` in config.json and its GGUF name.
+    const TABLE: [(Architecture, &'static str, &'static str); 6] = [
+        (Architecture::Llama, "llama", "llama"),
+        (Architecture::Qwen2, "qwen2", "qwen2"),
+        (Architecture::Qwen3, "qwen3", "qwen3"),
+        (Architecture::Qwen3Moe, "qwen3_moe", "qwen3moe"),
+        (Architecture::DeepseekV2, "deepseek_v2", "deepseek2"),
+        (Architecture::DeepseekV3, "deepseek_v3", "deepseek2"),
     ];
 
-    fn row(self) -> (Architecture, &'static str, &'static str, &'static str) {
+    fn row(self) -> (Architecture, &'static str, &'static str) {
         Self::TABLE[self as usize]
     }
 
@@ -48,14 +48,9 @@ impl Architecture {
         self.row().1
     }
 
-    /// The class name in config.json, e.g. `DeepseekV3ForCausalLM`.
-    pub fn class_name(self) -> &'static str {
-        self.row().2
-    }
-
     /// The value of `general.architecture` in a GGUF file, e.g. `deepseek2`.
     pub fn gguf_name(self) -> &'static str {
-        self.row().3
+        self.row().2
     }
 
     fn supported_names() -> String {
@@ -295,14 +290,6 @@ impl Config {
         };
         config.check()?;
         Ok(config)
-    }
-
-    /// Width of one query head.
-    pub fn query_head_dim(&self) -> usize {
-        match &self.attention {
-            AttentionConfig::Gqa(gqa) => gqa.head_dim,
-            AttentionConfig::Mla(mla) => mla.qk_head_dim(),
-        }
     }
 
     /// Whether layer `layer` has routed experts. Multi-token-prediction layers have them when any layer does.

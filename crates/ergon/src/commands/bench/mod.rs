@@ -78,7 +78,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     bar.finish_and_clear();
 
     let model = engine.model();
-    let summary = ModelSummary::from_checkpoint(&checkpoint);
+    let summary = ModelSummary::of_model(&checkpoint, model);
     let kv_bytes = model.kv_bytes_per_token(engine.kv_format()) * (args.depth + args.decode / 2);
     let bytes_per_token = summary.bytes_active + kv_bytes as u64;
     let operations_per_token = layer_operations(summary.parameters_active, model.config());
