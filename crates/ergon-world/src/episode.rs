@@ -1,0 +1,375 @@
+//! Episodes from a seed: a road, traffic, a start and a task that can be carried out there.
+//!
+//! One seed gives the same world, bit for bit, for all instructions of one [`Family`]: what differs is the task. So runs
+//! under opposite instructions can be compared.
+
+use std::sync::Arc;
+
+use ergon_types::{ActorKind, ActorState, VehicleState};
+
+use crate::Rng;
+use crate::generate::{self, Layout, RoadKind, RoadOptions};
+use crate::geometry::{Point, wrap_angle};
+use crate::road::{ElementId, Lanelet};
+use crate::route::{LaneGraph, Route, RouteGoal};
+use crate::scenario::{Goal, PlanningProblem, Scenario};
+use crate::task::{Family, Instruction, Language, Side, Task, Turn, lane_position, parse, phrase};
+use crate::traffic::{Traffic, TrafficOptions};
+use crate::vehicle;
+use crate::world::World;
+
+/// What is not left to the seed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EpisodeOptions {
+    /// The kind of road. Ignored where the instruction cannot be carried out on it.
+    pub kind: Option<RoadKind>,
+    /// What is asked for; by default anything that suits the road.
+    pub instruction: Option<Instruction>,
+    /// The words; by default one of the usual phrases. With words and no instruction, the words are parsed.
+    pub text: Option<String>,
+    /// The language of the words if they are not given; by default either.
+    pub language: Option<Language>,
+    /// Density of traffic against the usual: 0 for an empty road, 1 by default.
+    pub density: Option<f64>,
+    /// Whether sudden events are left out: hard braking, cutting in, people stepping onto the road.
+    pub calm: bool,
+}
+
+/// A world at its start and what is to be done in it.
+#[derive(Clone)]
+pub struct Episode {
+    /// The world at time 0.
+    pub world: World,
+    /// The task.
+    pub task: Task,
+    /// The kind of its road.
+    pub kind: RoadKind,
+}
+
+/// The start of the ego vehicle and what the road offers there.
+struct Start {
+    state: VehicleState,
+    lanelet: ElementId,
+    /// For a junction: the lanelets inside it that can be taken, by turn.
+    ways: Vec<(Turn, ElementId)>,
+    /// How far the road goes on.
+    room_m: f64,
+}
+
+/// Makes an episode.
+pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
+    let mut words = Rng::new(seed).split(1);
+    let mut text = options.text.clone();
+    let mut asked = options.instruction;
+    let mut language = options.language;
+    if let (Some(given), None) = (&text, asked) {
+        let (instruction, spoken) = parse(given).unwrap_or_default();
+        (asked, language) = (Some(instruction), Some(spoken));
+    }
+    let language = language.unwrap_or(if words.chance(0.5) { Language::English } else { Language::Chinese });
+    let (kind, family) = place(seed, options.kind, asked);
+    let lead = match asked {
+        Some(Instruction::Follow(kind)) => Some(kind),
+        Some(_) => Some(ActorKind::Truck),
+        None => None,
+    };
+    let (layout, start, traffic) = build(seed, kind, family, lead, options);
+    let leads = |kind: ActorKind| {
+        traffic.actors().iter().any(|actor| actor.kind == kind && is_lead(actor, &start.state))
+    };
+    let instruction = match asked {
+        Some(asked) => asked,
+        None => choose(family, &layout, &start, &leads, &mut words),
+    };
+    let text = text.take().unwrap_or_else(|| phrase(instruction, language, &mut words));
+    let route = route(&layout, &start, instruction, seed);
+    let mut timing = Rng::new(seed).split(2);
+    let duration_s = duration(&start, family, &mut timing);
+    let task = Task { instruction, text, language, route, duration_s };
+    let world = world(seed, kind, layout, start.state, traffic);
+    Episode { world, task, kind }
+}
+
+/// Kind of road and of place on it.
+fn place(seed: u64, kind: Option<RoadKind>, asked: Option<Instruction>) -> (RoadKind, Family) {
+    let mut rng = Rng::new(seed).split(3);
+    let any = RoadKind::ALL[rng.below(RoadKind::ALL.len())];
+    let multi = |kind: RoadKind| matches!(kind, RoadKind::Highway | RoadKind::DenseHighway);
+    let special = rng.chance(0.6);
+    match asked.map(Instruction::family) {
+        Some(Family::Junction) => (RoadKind::Urban, Family::Junction),
+        Some(Family::Lanes) => {
+            let sideways = matches!(asked, Some(Instruction::ChangeLane(_)));
+            match kind {
+                Some(kind) if multi(kind) => (kind, Family::Lanes),
+                Some(kind) if !sideways => (kind, Family::Any),
+                _ => (RoadKind::Highway, Family::Lanes),
+            }
+        }
+        Some(Family::Any) => (kind.unwrap_or(any), Family::Any),
+        None => match kind.unwrap_or(any) {
+            kind if multi(kind) && special => (kind, Family::Lanes),
+            RoadKind::Urban if special => (RoadKind::Urban, Family::Junction),
+            kind => (kind, Family::Any),
+        },
+    }
+}
+
+/// Road, start and traffic; nothing here depends on the instruction but the kind of the vehicle ahead.
+fn build(
+    seed: u64,
+    kind: RoadKind,
+    family: Family,
+    lead: Option<ActorKind>,
+    options: &EpisodeOptions,
+) -> (Layout, Start, Traffic) {
+    let part = RoadKind::ALL.iter().position(|known| *known == kind).unwrap_or(0) as u64 * 3 + family as u64;
+    let mut rng = Rng::new(seed).split(16 + part);
+    let mut road = RoadOptions::default();
+    match family {
+        Family::Lanes => road.lanes = Some(if kind == RoadKind::Highway { 3 + rng.below(2) } else { 5 }),
+        Family::Junction => road.lanes = Some(1),
+        Family::Any => {}
+    }
+    if kind == RoadKind::Highway {
+        road.length_m = Some(rng.range(1000.0, 1600.0));
+    }
+    let layout = generate::roads(kind, &mut rng, &road);
+    let start = start(&layout, family, &mut rng);
+    let calm = options.calm || rng.chance(0.6);
+    let random_lead = if rng.chance(0.5) { ActorKind::Truck } else { ActorKind::Car };
+    let lead =
+        if family == Family::Lanes { Some(lead.unwrap_or(random_lead)) } else { lead.filter(|_| false) };
+    let choices = TrafficOptions { density: options.density.unwrap_or(1.0), lead, calm };
+    let traffic = Traffic::reactive(&layout, &start.state, &choices, rng.split(7));
+    (layout, start, traffic)
+}
+
+/// The world of a layout at time 0.
+fn world(seed: u64, kind: RoadKind, layout: Layout, initial: VehicleState, traffic: Traffic) -> World {
+    let problem = PlanningProblem { id: 1, initial, initial_yaw_rate_radps: 0.0, goals: Vec::new() };
+    let scenario = Scenario {
+        id: format!("{}-{seed}", kind.name()),
+        author: "ergon".to_owned(),
+        source: "generated".to_owned(),
+        step_s: 0.1,
+        roads: layout.roads,
+        obstacles: traffic.parked().to_vec(),
+        recorded: Vec::new(),
+        problem,
+    };
+    World::new(Arc::new(scenario), traffic)
+}
+
+fn start(layout: &Layout, family: Family, rng: &mut Rng) -> Start {
+    match family {
+        Family::Junction => junction_start(layout, rng).unwrap_or_else(|| road_start(layout, family, rng)),
+        _ => road_start(layout, family, rng),
+    }
+}
+
+/// Length of the longest way on from the start of a lanelet, up to 2 km.
+fn room_from(layout: &Layout, lanelet: &Lanelet, depth: usize) -> f64 {
+    let next = lanelet.successors.iter().filter_map(|id| layout.roads.lanelet(*id));
+    let on = if depth == 0 { 0.0 } else { next.map(|l| room_from(layout, l, depth - 1)).fold(0.0, f64::max) };
+    lanelet.center.length() + on
+}
+
+/// A start in a lane with road ahead and some behind.
+fn road_start(layout: &Layout, family: Family, rng: &mut Rng) -> Start {
+    let roads = &layout.roads;
+    let entries: Vec<&Lanelet> = layout.entries.iter().filter_map(|id| roads.lanelet(*id)).collect();
+    let middle = |lanelet: &&&Lanelet| {
+        let (i, n) = lane_position(roads, lanelet.id);
+        family != Family::Lanes || (i > 0 && i + 1 < n)
+    };
+    let fitting: Vec<&&Lanelet> = entries.iter().filter(middle).collect();
+    let mut lanelet = match fitting.len() {
+        0 => entries[rng.below(entries.len())],
+        n => fitting[rng.below(n)],
+    };
+    let whole_m = room_from(layout, lanelet, 12);
+    let mut s_m = (whole_m * 0.15).min(150.0) * rng.range(0.5, 1.0);
+    while s_m > lanelet.center.length() {
+        let next = lanelet.successors.iter().find_map(|id| roads.lanelet(*id));
+        let Some(next) = next else { break };
+        s_m -= lanelet.center.length();
+        lanelet = next;
+    }
+    let s_m = s_m.clamp(3.0, (lanelet.center.length() - 1.0).max(3.0));
+    let [low, high] = layout.usual_speed_mps;
+    let speed_mps = rng.range(low, high).min(lanelet.speed_limit_mps.unwrap_or(high));
+    // Slow enough for what comes: the curvature of the next 40 m.
+    let curvature =
+        (0..8).map(|i| lanelet.center.curvature_at(s_m + 5.0 * f64::from(i)).abs()).fold(1e-6, f64::max);
+    let state = state_at(lanelet, s_m, speed_mps.min((2.0 / curvature).sqrt()), rng);
+    Start { state, lanelet: lanelet.id, ways: Vec::new(), room_m: room_from(layout, lanelet, 12) - s_m }
+}
+
+fn state_at(lanelet: &Lanelet, s_m: f64, speed_mps: f64, rng: &mut Rng) -> VehicleState {
+    let heading_rad = lanelet.center.heading_at(s_m) + rng.range(-0.01, 0.01);
+    let at = lanelet.center.at(s_m) + Point::polar(rng.range(-0.25, 0.25), heading_rad).left();
+    let curvature = lanelet.center.curvature_at(s_m);
+    VehicleState {
+        x_m: at.x,
+        y_m: at.y,
+        heading_rad: wrap_angle(heading_rad),
+        speed_mps,
+        steering_angle_rad: (curvature * vehicle::WHEELBASE_M).atan(),
+        ..VehicleState::default()
+    }
+}
+
+/// Turn of a lanelet inside a junction.
+fn turn_of(lanelet: &Lanelet) -> Turn {
+    let end = lanelet.center.heading_at(lanelet.center.length());
+    match wrap_angle(end - lanelet.center.heading_at(0.0)) {
+        bend if bend > 0.6 => Turn::Left,
+        bend if bend < -0.6 => Turn::Right,
+        _ => Turn::Straight,
+    }
+}
+
+/// A start 40 to 90 m before the junction that offers most turns from one lane.
+fn junction_start(layout: &Layout, rng: &mut Rng) -> Option<Start> {
+    let roads = &layout.roads;
+    let mut options: Vec<(Vec<(Turn, ElementId)>, &Lanelet)> = Vec::new();
+    for junction in &layout.junctions {
+        for lanelet in junction.incoming.iter().filter_map(|id| roads.lanelet(*id)) {
+            let inside = lanelet.successors.iter().filter(|id| junction.inside.contains(id));
+            let ways: Vec<_> = inside.filter_map(|id| Some((turn_of(roads.lanelet(*id)?), *id))).collect();
+            if lanelet.center.length() > 30.0 {
+                options.push((ways, lanelet));
+            }
+        }
+    }
+    let most = options.iter().map(|(ways, _)| ways.len()).max()?;
+    options.retain(|(ways, _)| ways.len() == most);
+    let (ways, lanelet) = options.swap_remove(rng.below(options.len()));
+    let length_m = lanelet.center.length();
+    let distance_m = rng.range(40.0, 90.0).min(length_m - 8.0);
+    let [low, high] = layout.usual_speed_mps;
+    let speed_mps = rng.range(low, high).min((2.0 * 1.5 * distance_m).sqrt());
+    let state = state_at(lanelet, length_m - distance_m, speed_mps, rng);
+    Some(Start { state, lanelet: lanelet.id, ways, room_m: distance_m + 100.0 })
+}
+
+/// Whether an actor is in front of the ego vehicle, near and in about the same lane.
+fn is_lead(actor: &ActorState, ego: &VehicleState) -> bool {
+    let at = Point::new(actor.x_m, actor.y_m).to_frame(Point::new(ego.x_m, ego.y_m), ego.heading_rad);
+    (5.0..70.0).contains(&at.x) && at.y.abs() < 1.5 && actor.speed_mps > 1.0
+}
+
+/// An instruction that suits the place.
+fn choose(
+    family: Family,
+    layout: &Layout,
+    start: &Start,
+    leads: &dyn Fn(ActorKind) -> bool,
+    rng: &mut Rng,
+) -> Instruction {
+    let limit_kmh = layout.usual_speed_mps[1] * 3.6;
+    let speed = |rng: &mut Rng| Instruction::SetSpeed {
+        kmh: (rng.range(0.4, 1.0) * limit_kmh / 10.0).round() as u32 * 10,
+    };
+    let general = |rng: &mut Rng| match rng.below(8) {
+        0 => Instruction::Stop,
+        1 => Instruction::PullOver,
+        2 | 3 => speed(rng),
+        4 => Instruction::SlowDown,
+        5 => Instruction::SpeedUp,
+        6 => Instruction::KeepLane,
+        _ => Instruction::FollowRoute,
+    };
+    match family {
+        Family::Junction if !start.ways.is_empty() => {
+            Instruction::Turn(start.ways[rng.below(start.ways.len())].0)
+        }
+        Family::Lanes => match rng.below(10) {
+            0..=2 => Instruction::ChangeLane(Side::Left),
+            3..=5 => Instruction::ChangeLane(Side::Right),
+            6 if leads(ActorKind::Truck) => Instruction::Follow(ActorKind::Truck),
+            6 if leads(ActorKind::Car) => Instruction::Follow(ActorKind::Car),
+            _ => general(rng),
+        },
+        _ if layout.kind == RoadKind::Roundabout || layout.kind == RoadKind::Urban => match rng.below(5) {
+            0 => general(rng),
+            _ => Instruction::FollowRoute,
+        },
+        _ => match rng.below(2) {
+            0 => general(rng),
+            _ => Instruction::FollowRoute,
+        },
+    }
+}
+
+/// Lanelets the intended way.
+fn route(layout: &Layout, start: &Start, instruction: Instruction, seed: u64) -> Vec<ElementId> {
+    let mut rng = Rng::new(seed).split(4);
+    let graph = LaneGraph::new(&layout.roads);
+    let way = match instruction {
+        Instruction::Turn(turn) => start.ways.iter().find(|way| way.0 == turn).or(start.ways.first()),
+        _ if !start.ways.is_empty() => start.ways.get(rng.below(start.ways.len())),
+        _ => None,
+    };
+    if let Some((_, inside)) = way {
+        let mut ids = vec![start.lanelet, *inside];
+        while let Some(lanelet) =
+            ids.last().and_then(|id| layout.roads.lanelet(*id)).filter(|_| ids.len() < 12)
+        {
+            let straight = lanelet.successors.iter().filter_map(|id| layout.roads.lanelet(*id));
+            let bend = |l: &&Lanelet| u8::from(turn_of(l) != Turn::Straight);
+            let Some(next) = straight.min_by_key(bend) else { break };
+            ids.push(next.id);
+        }
+        return ids;
+    }
+    let at = Point::new(start.state.x_m, start.state.y_m);
+    let find = |exit: &ElementId| {
+        let goal = RouteGoal::lanelet(&layout.roads, *exit);
+        Route::find(&layout.roads, &graph, at, start.state.heading_rad, &goal)
+    };
+    let routes: Vec<Route> = layout.exits.iter().filter_map(find).collect();
+    let changes =
+        |route: &Route| route.legs.iter().filter(|leg| leg.entry != crate::route::Entry::Ahead).count();
+    // On roads with lanes, straight on; elsewhere any of the ways that need fewest lane changes.
+    let fewest = routes.iter().map(changes).min().unwrap_or(0);
+    let easy: Vec<&Route> = routes.iter().filter(|route| changes(route) <= fewest).collect();
+    if easy.is_empty() {
+        return vec![start.lanelet];
+    }
+    easy[rng.below(easy.len())].lanelets().collect()
+}
+
+/// How long the episode lasts: 15 to 40 s, and not longer than the road.
+fn duration(start: &Start, family: Family, rng: &mut Rng) -> f64 {
+    let wanted_s = match family {
+        Family::Lanes => rng.range(15.0, 22.0),
+        Family::Junction => rng.range(25.0, 40.0),
+        Family::Any => rng.range(18.0, 35.0),
+    };
+    let possible_s = start.room_m / (start.state.speed_mps * 1.15).max(8.0);
+    let limit_s = if family == Family::Junction { 40.0 } else { possible_s.max(8.0) };
+    (wanted_s.min(limit_s) * 10.0).floor() / 10.0
+}
+
+/// The same episode with a goal as CommonRoad's problems have it: the task becomes to be there in time. Only the start
+/// of the world is used.
+pub fn with_goal(episode: &Episode, goal: Goal, rng: &mut Rng) -> Episode {
+    let scenario = episode.world.scenario();
+    let mut changed = Scenario::clone(scenario);
+    let last = goal.steps[1];
+    changed.problem.goals = vec![goal];
+    let duration_s = (last as f64 * scenario.step_s).min(episode.task.duration_s + 1.0);
+    let language = episode.task.language;
+    let instruction = Instruction::ReachGoal;
+    let task = Task {
+        instruction,
+        text: phrase(instruction, language, rng),
+        language,
+        route: episode.task.route.clone(),
+        duration_s,
+    };
+    let world = World::new(Arc::new(changed), episode.world.traffic().clone());
+    Episode { world, task, kind: episode.kind }
+}

@@ -1,0 +1,327 @@
+//! The teacher on roads with reacting traffic: what a careful driver would do next, from any state.
+//!
+//! It decides in this order: which lane (route, instruction, a lane that ends), how fast (limit, curves, words), where to
+//! stop (lights, stop lines, someone crossing first, people on foot), and then follows with IDM whoever will be in the way,
+//! as `motion` has it. It knows the limits and the routes, but looks no farther than cameras do, so that its choices can
+//! be learned from pictures.
+
+use ergon_types::{LightColor, Trajectory, VehicleState};
+
+use super::motion::{Motion, Obstacle, Request};
+use crate::follow;
+use crate::geometry::{Point, wrap_angle};
+use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork, SignKind};
+use crate::task::{
+    Instruction, LanePath, Side, Surroundings, Task, lane_path, lane_position, neighbour, surroundings,
+};
+use crate::traffic::Forecast;
+use crate::vehicle;
+use crate::world::World;
+
+/// Length of a plan.
+const PLAN_S: f64 = 4.5;
+/// Time between the moments at which others are foreseen.
+const FORESEEN_S: f64 = 0.2;
+/// How far cameras show others.
+const SIGHT_M: f64 = 90.0;
+/// Part of the allowed speed that is driven when nothing else is said.
+const USUAL_PART: f64 = 0.9;
+/// Allowed speed where no lanelet says one.
+const LIMIT_DEFAULT_MPS: f64 = 14.0;
+/// Deceleration that a stop at a line may need before it is too late to stop there.
+const STOP_MAX_MPS2: f64 = 4.0;
+/// Deceleration of a stop that is asked for.
+const STOP_MPS2: f64 = 2.0;
+/// A car that stands at the right edge keeps this far from it.
+const KERB_M: f64 = 0.4;
+/// Two vehicles may be in one place if this much time lies between them.
+const CROSSING_MARGIN_S: f64 = 1.0;
+
+/// What the teacher would drive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// At least 4 s, a point each 0.1 s, as the vehicle can drive it.
+    pub trajectory: Trajectory,
+    /// Change of lane that it contains, if any.
+    pub to_side: Option<Side>,
+}
+
+/// A driver who knows the road and what the others will do.
+#[derive(Clone, Debug, Default)]
+pub struct Expert {}
+
+impl Expert {
+    /// A teacher; it remembers nothing from one plan to the next.
+    pub fn new() -> Expert {
+        Expert {}
+    }
+
+    /// What is right from here on.
+    pub fn plan(&mut self, world: &World, task: &Task) -> Plan {
+        let Some(seen) = surroundings(world, &task.route).or_else(|| beside_the_road(world, task)) else {
+            return Plan { trajectory: standstill(world.ego()), to_side: None };
+        };
+        let lane = Choice::new(world, task, &seen);
+        let request = request(world, task, &seen, &lane);
+        let others = obstacles(world, &lane);
+        let mut motion = Motion::new(world.ego(), &lane.path.line);
+        let go = motion.roll(&others, &request);
+        let trajectory = match crossing_stop(world, &seen, &lane, &go, &others) {
+            Some(stop_m) => {
+                let waits =
+                    Request { stop_m: Some(request.stop_m.map_or(stop_m, |m| m.min(stop_m))), ..request };
+                motion.roll(&others, &waits)
+            }
+            None => go,
+        };
+        let trajectory = follow::rollout(world.ego(), &trajectory, PLAN_S);
+        Plan { trajectory, to_side: lane.to_side }
+    }
+}
+
+/// Stand where you are.
+fn standstill(ego: &VehicleState) -> Trajectory {
+    let mut target = follow::point_of(ego);
+    let stop_s = ego.speed_mps.max(0.0) / STOP_MPS2;
+    let way = Point::polar(0.5 * ego.speed_mps * stop_s, ego.heading_rad);
+    (target.x_m, target.y_m, target.t_s, target.speed_mps) =
+        (target.x_m + way.x, target.y_m + way.y, ego.t_s + stop_s + 0.1, 0.0);
+    follow::rollout(ego, &Trajectory { points: vec![follow::point_of(ego), target] }, PLAN_S)
+}
+
+/// A vehicle that has left the road sees the nearest lane as its own.
+fn beside_the_road(world: &World, task: &Task) -> Option<Surroundings> {
+    let ego = world.ego();
+    let at = Point::new(ego.x_m, ego.y_m);
+    let roads = &world.scenario().roads;
+    let distance = |lanelet: &&Lanelet| {
+        let foot = lanelet.center.project(at);
+        let turned = wrap_angle(foot.heading_rad - ego.heading_rad).abs();
+        foot.d_m.abs() + 4.0 * turned
+    };
+    let lanelet = roads
+        .lanelets_near(at, 12.0)
+        .filter(|lanelet| lanelet.kind.is_for_cars())
+        .min_by(|a, b| distance(a).total_cmp(&distance(b)))?;
+    let foot = lanelet.center.project(at);
+    let inside = lanelet.center.at(foot.s_m.clamp(0.5, lanelet.center.length() - 0.5));
+    let mut moved = world.clone();
+    moved.displace(VehicleState { x_m: inside.x, y_m: inside.y, ..*ego });
+    surroundings(&moved, &task.route)
+}
+
+/// The lane to drive in.
+struct Choice {
+    path: LanePath,
+    /// Where in the lane, metres left of its centre.
+    offset_m: f64,
+    to_side: Option<Side>,
+}
+
+impl Choice {
+    fn new(world: &World, task: &Task, seen: &Surroundings) -> Choice {
+        let roads = &world.scenario().roads;
+        let wish = wish(world, task, seen);
+        let to_side = wish.filter(|side| {
+            let beside = if *side == Side::Left { &seen.left } else { &seen.right };
+            // Half-way over the line there is no use in turning back for a small gap.
+            let begun = seen.offset_m * f64::from(side.sign()) > 1.0;
+            beside.is_free(world.ego().speed_mps) || (begun && beside.exists)
+        });
+        let beside = to_side.and_then(|side| neighbour(roads, seen.lanelet, side));
+        let path = beside.and_then(|lanelet| {
+            let at = Point::new(world.ego().x_m, world.ego().y_m);
+            lane_path(roads, lanelet.id, lanelet.center.project(at).s_m, &task.route, [60.0, 140.0])
+        });
+        let at_kerb = task.instruction == Instruction::PullOver
+            && neighbour(roads, seen.lanelet, Side::Right).is_none();
+        let width_m = roads.lanelet(seen.lanelet).map_or(3.5, |lanelet| {
+            lanelet.width_at(lanelet.center.project(Point::new(world.ego().x_m, world.ego().y_m)).s_m)
+        });
+        let kerb_m = -(0.5 * width_m - 0.5 * vehicle::WIDTH_M - KERB_M).max(0.0);
+        Choice {
+            path: path.unwrap_or_else(|| seen.path.clone()),
+            offset_m: if at_kerb { kerb_m } else { 0.0 },
+            to_side,
+        }
+    }
+}
+
+/// To which side the driver would like to go.
+fn wish(world: &World, task: &Task, seen: &Surroundings) -> Option<Side> {
+    let roads = &world.scenario().roads;
+    match task.instruction {
+        Instruction::ChangeLane(side) => Some(side),
+        Instruction::PullOver => neighbour(roads, seen.lanelet, Side::Right)
+            .filter(|lanelet| lanelet.kind != LaneletKind::Ramp)
+            .map(|_| Side::Right),
+        Instruction::KeepLane => lane_ends(roads, seen),
+        _ => route_side(roads, task, seen).or_else(|| lane_ends(roads, seen)),
+    }
+}
+
+/// The side on which the route goes on, if it does not go on in this lane.
+fn route_side(roads: &RoadNetwork, task: &Task, seen: &Surroundings) -> Option<Side> {
+    let place = task.route.iter().position(|id| *id == seen.lanelet);
+    let sought: Vec<ElementId> = match place {
+        // On the route: is the next one a successor, or beside?
+        Some(i) => {
+            let next = *task.route.get(i + 1)?;
+            if roads.lanelet(seen.lanelet)?.successors.contains(&next) {
+                return None;
+            }
+            vec![next]
+        }
+        None => task.route.clone(),
+    };
+    [Side::Left, Side::Right].into_iter().find(|side| {
+        let mut at = seen.lanelet;
+        (0..8).any(|_| match neighbour(roads, at, *side) {
+            Some(beside) => {
+                at = beside.id;
+                sought.contains(&at)
+            }
+            None => false,
+        })
+    })
+}
+
+/// A lane that ends within 160 m is left to the side on which there is one that goes on.
+fn lane_ends(roads: &RoadNetwork, seen: &Surroundings) -> Option<Side> {
+    let (last, _) = seen.path.lanelets.last()?;
+    let left_m = seen.path.line.length() - seen.s_m;
+    if left_m > 100.0 || !roads.lanelet(*last)?.successors.is_empty() {
+        return None;
+    }
+    [Side::Left, Side::Right].into_iter().find(|side| {
+        neighbour(roads, seen.lanelet, *side).is_some_and(|lanelet| {
+            lane_path(roads, lanelet.id, 0.0, &[], [0.0, 400.0])
+                .is_some_and(|path| path.line.length() > left_m + 120.0)
+        })
+    })
+}
+
+fn allowed_mps(world: &World, path: &LanePath, s_m: f64) -> f64 {
+    let roads = &world.scenario().roads;
+    let here = path.lanelets.iter().rev().find(|(_, start_m)| *start_m <= s_m + 1.0);
+    here.and_then(|(id, _)| roads.lanelet(*id)?.speed_limit_mps).unwrap_or(LIMIT_DEFAULT_MPS)
+}
+
+/// Speed, place and stops that follow from rules and words.
+fn request(world: &World, task: &Task, seen: &Surroundings, lane: &Choice) -> Request {
+    let ego = world.ego();
+    let line = &lane.path.line;
+    let s_m = line.project(Point::new(ego.x_m, ego.y_m)).s_m;
+    let limit = allowed_mps(world, &lane.path, s_m);
+    let desired_mps = match task.instruction {
+        Instruction::SetSpeed { kmh } => f64::from(kmh) / 3.6,
+        Instruction::SlowDown => 0.5 * limit,
+        Instruction::SpeedUp => limit,
+        Instruction::PullOver => (0.6 * limit).min(12.0),
+        _ => USUAL_PART * limit,
+    };
+    let brake_m = ego.speed_mps * ego.speed_mps / (2.0 * STOP_MPS2);
+    let asked_stop = match task.instruction {
+        Instruction::Stop => Some(s_m + 0.5 * vehicle::LENGTH_M + brake_m),
+        // Beside the kerb first, then to a stop.
+        Instruction::PullOver if lane.to_side.is_none() && lane.offset_m < 0.0 => {
+            let aside_m = (seen.offset_m - lane.offset_m).abs();
+            Some(s_m + 0.5 * vehicle::LENGTH_M + brake_m.max(if aside_m > 0.3 { 12.0 } else { 0.0 }))
+        }
+        _ => None,
+    };
+    let stops = [asked_stop, light_stop(world, seen, s_m, lane), end_stop(world, lane)];
+    Request {
+        desired_mps: desired_mps.min(limit * 1.02),
+        offset_m: lane.offset_m,
+        stop_m: stops.into_iter().flatten().min_by(f64::total_cmp),
+    }
+}
+
+/// Where to stop for a light.
+fn light_stop(world: &World, seen: &Surroundings, s_m: f64, lane: &Choice) -> Option<f64> {
+    let (color, gap_m) = seen.light?;
+    let v = world.ego().speed_mps;
+    let needed = v * v / (2.0 * gap_m.max(0.1));
+    let stops = match color {
+        LightColor::Red | LightColor::RedYellow => gap_m > -1.0 && (needed < 7.0 || v < 3.0),
+        LightColor::Yellow => gap_m > 0.0 && needed < STOP_MAX_MPS2,
+        LightColor::Green | LightColor::Inactive => false,
+    };
+    (stops && lane.to_side.is_none()).then_some(s_m + 0.5 * vehicle::LENGTH_M + gap_m - 0.8)
+}
+
+/// A lane that just ends is not driven over its end.
+fn end_stop(world: &World, lane: &Choice) -> Option<f64> {
+    let roads = &world.scenario().roads;
+    let (last, _) = lane.path.lanelets.last()?;
+    let lanelet = roads.lanelet(*last)?;
+    let goes_on_beside =
+        [Side::Left, Side::Right].iter().any(|side| neighbour(roads, *last, *side).is_some());
+    (lanelet.successors.is_empty() && goes_on_beside).then_some(lane.path.line.length() - 3.0)
+}
+
+/// Who may be in the way, as stations along and offsets across the lane at each foreseen moment.
+fn obstacles(world: &World, lane: &Choice) -> Vec<Obstacle> {
+    let ego = world.ego();
+    let at = Point::new(ego.x_m, ego.y_m);
+    let forecasts: Vec<Forecast> = world.traffic().predict(world.scenario(), ego, None, [PLAN_S, FORESEEN_S]);
+    let line = &lane.path.line;
+    let near = forecasts.iter().filter(|forecast| {
+        let now = forecast.states.iter().flatten().next();
+        now.is_some_and(|state| Point::new(state.x_m, state.y_m).distance(at) < SIGHT_M)
+    });
+    near.filter_map(|forecast| Obstacle::new(line, &forecast.states, FORESEEN_S)).collect()
+}
+
+/// Where to wait for someone who crosses first: the start of the next part of the lane that others cross, if driving on
+/// would meet somebody there.
+fn crossing_stop(
+    world: &World,
+    seen: &Surroundings,
+    lane: &Choice,
+    go: &Trajectory,
+    others: &[Obstacle],
+) -> Option<f64> {
+    let roads = &world.scenario().roads;
+    let ego = world.ego();
+    let line = &lane.path.line;
+    let s_m = line.project(Point::new(ego.x_m, ego.y_m)).s_m;
+    let front_m = s_m + 0.5 * vehicle::LENGTH_M;
+    let entry = lane.path.lanelets.iter().find(|(id, start_m)| {
+        let crossed = roads.lanelet(*id).is_some_and(|lanelet| lanelet.kind == LaneletKind::Intersection);
+        crossed && *start_m > front_m - 1.0 && *start_m < front_m + 60.0
+    });
+    let (id, start_m) = entry?;
+    if goes_first(roads, seen, *id) {
+        return None;
+    }
+    let stop_m = stop_before(roads, lane, *start_m);
+    let needed = ego.speed_mps * ego.speed_mps / (2.0 * (stop_m - front_m).max(0.1));
+    if needed > STOP_MAX_MPS2 && ego.speed_mps > 2.0 {
+        return None;
+    }
+    let meets = others.iter().any(|other| other.meets(line, go, *start_m, CROSSING_MARGIN_S));
+    meets.then_some(stop_m)
+}
+
+/// The stop line before a station of the lane, or 1.5 m before it.
+fn stop_before(roads: &RoadNetwork, lane: &Choice, start_m: f64) -> f64 {
+    let before = lane.path.lanelets.iter().rev().find(|(_, s)| *s < start_m - 0.5);
+    let line = before.and_then(|(id, _)| roads.lanelet(*id)?.stop_line);
+    let stop_m = line.map(|line| lane.path.line.project(line.left.lerp(line.right, 0.5)).s_m - 0.5);
+    stop_m.filter(|stop_m| *stop_m < start_m).unwrap_or(start_m - 1.5)
+}
+
+/// Whether others have to give way on this part of the lane: a green light or a priority sign, and no left turn.
+fn goes_first(roads: &RoadNetwork, seen: &Surroundings, inside: ElementId) -> bool {
+    let Some(lanelet) = roads.lanelet(inside) else { return true };
+    let bend =
+        wrap_angle(lanelet.center.heading_at(lanelet.center.length()) - lanelet.center.heading_at(0.0));
+    let green = seen.light.is_some_and(|(color, _)| color == LightColor::Green);
+    let signs = lanelet.predecessors.iter().filter_map(|id| roads.lanelet(*id)).flat_map(|l| &l.signs);
+    let priority = signs
+        .filter_map(|id| roads.signs.iter().find(|sign| sign.id == *id))
+        .any(|sign| sign.kind == SignKind::Priority);
+    (green || priority) && bend < 0.6 && lane_position(roads, inside).1 >= 1
+}

@@ -1,0 +1,122 @@
+//! Whether the words were followed.
+
+use ergon_types::{ActorKind, VehicleState};
+
+use super::{LOOK_S, LaneChange};
+use crate::geometry::{Point, wrap_angle};
+use crate::road::{ElementId, Lanelet, RoadNetwork};
+use crate::task::{Instruction, Side, Turn, neighbour};
+use crate::vehicle;
+
+/// Standing this long at the end counts as having stopped.
+const HELD_S: f64 = 1.0;
+/// Speeds are met within this, or a tenth.
+const SPEED_TOLERANCE_MPS: f64 = 1.5;
+/// Free length to the right edge of the road at which a vehicle has pulled over.
+const EDGE_M: f64 = 1.2;
+
+/// What is known of a run.
+pub(super) struct Run<'a> {
+    pub(super) states: &'a [VehicleState],
+    /// Kind of the vehicle ahead and the gap to it, for each state.
+    pub(super) behind: &'a [Option<(ActorKind, f64)>],
+    pub(super) changes: &'a [LaneChange],
+    pub(super) visited: &'a [ElementId],
+    pub(super) route: &'a [ElementId],
+    /// Whether the vehicle is at the right edge of the road now.
+    pub(super) at_edge: bool,
+}
+
+impl Run<'_> {
+    /// Whether it stands, and has stood long enough.
+    fn stands(&self) -> bool {
+        let n = (HELD_S / LOOK_S) as usize;
+        self.states.len() > n && self.states.iter().rev().take(n).all(|state| state.speed_mps.abs() < 0.2)
+    }
+
+    /// Mean speed of the last two seconds.
+    fn last_mps(&self) -> f64 {
+        let last = self.states.iter().rev().take(20);
+        last.clone().map(|state| state.speed_mps).sum::<f64>() / last.count().max(1) as f64
+    }
+
+    /// Heading now against that at the start.
+    fn turned_rad(&self) -> f64 {
+        let steps = self.states.windows(2).map(|pair| wrap_angle(pair[1].heading_rad - pair[0].heading_rad));
+        steps.sum()
+    }
+
+    /// Seconds of the second half behind a vehicle of a kind, with a gap of at most 4 s and 10 m, and never less than 1 m.
+    fn followed(&self, kind: ActorKind) -> bool {
+        let half = self.states.len() / 2;
+        let kept = |(state, behind): (&VehicleState, &Option<(ActorKind, f64)>)| {
+            behind.is_some_and(|(ahead, gap_m)| {
+                ahead == kind && gap_m < 4.0 * state.speed_mps + 10.0 && gap_m > 1.0
+            })
+        };
+        let pairs = || self.states.iter().zip(self.behind).skip(half);
+        let count = pairs().count();
+        count > 0 && pairs().filter(|pair| kept(*pair)).count() * 10 >= count * 7
+    }
+}
+
+/// Whether the words were followed; `None` where they ask for nothing in particular.
+pub(super) fn obeyed(instruction: &Instruction, run: &Run) -> Option<bool> {
+    let first_mps = run.states.first().map_or(0.0, |state| state.speed_mps);
+    let clear_mps = (0.15 * first_mps).max(1.0);
+    let toward = |side| run.changes.iter().filter(|change| change.side == side).count();
+    Some(match instruction {
+        Instruction::FollowRoute | Instruction::ReachGoal => return None,
+        Instruction::KeepLane => run.changes.is_empty(),
+        Instruction::ChangeLane(side) => toward(*side) > 0 && toward(side.opposite()) == 0,
+        Instruction::Turn(turn) => {
+            // The lanelet inside the junction is the second of the route; without a route the heading tells.
+            let taken = run.route.get(1).map(|inside| run.visited.contains(inside));
+            let turned = run.turned_rad();
+            taken.unwrap_or(match turn {
+                Turn::Left => turned > 1.0,
+                Turn::Right => turned < -1.0,
+                Turn::Straight => turned.abs() < 0.4,
+            })
+        }
+        Instruction::Stop => run.stands(),
+        Instruction::PullOver => run.stands() && run.at_edge,
+        Instruction::SetSpeed { kmh } => {
+            let target = f64::from(*kmh) / 3.6;
+            let off = run.last_mps() - target;
+            // Traffic may force one to be slower.
+            let blocked = run
+                .behind
+                .last()
+                .copied()
+                .flatten()
+                .is_some_and(|(_, gap_m)| gap_m < 3.0 * run.last_mps() + 8.0);
+            off.abs() < SPEED_TOLERANCE_MPS.max(0.1 * target) || off < 0.0 && blocked
+        }
+        Instruction::SlowDown => run.last_mps() < first_mps - clear_mps,
+        Instruction::SpeedUp => run.last_mps() > first_mps + clear_mps,
+        Instruction::Follow(kind) => run.followed(*kind),
+    })
+}
+
+/// Whether the right side of the vehicle is near the right edge of the road, and it stands about parallel to it.
+pub(super) fn at_right_edge(roads: &RoadNetwork, ego: &VehicleState) -> bool {
+    let at = Point::new(ego.x_m, ego.y_m);
+    let Some(mut lanelet): Option<&Lanelet> =
+        roads.lanelets_at(at).filter(|lanelet| lanelet.kind.is_for_cars()).find(|lanelet| {
+            wrap_angle(lanelet.center.heading_at(lanelet.center.project(at).s_m) - ego.heading_rad).abs()
+                < 0.5
+        })
+    else {
+        return false;
+    };
+    for _ in 0..12 {
+        match neighbour(roads, lanelet.id, Side::Right) {
+            Some(beside) => lanelet = beside,
+            None => break,
+        }
+    }
+    let foot = lanelet.right.project(at);
+    let free_m = foot.d_m - 0.5 * vehicle::WIDTH_M;
+    free_m < EDGE_M && wrap_angle(foot.heading_rad - ego.heading_rad).abs() < 0.3
+}

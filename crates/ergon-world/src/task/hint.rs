@@ -1,0 +1,74 @@
+//! What the navigation says.
+
+use ergon_types::GoalHint;
+
+use super::{Task, lane_path, road_center};
+use crate::geometry::{Point, wrap_angle};
+use crate::road::{ElementId, RoadNetwork};
+use crate::world::World;
+
+/// Least distance of the route point.
+const ROUTE_POINT_M: f64 = 30.0;
+/// At speed the route point is this many seconds ahead.
+const ROUTE_POINT_S: f64 = 3.0;
+
+pub(super) fn hint(task: &Task, world: &World) -> GoalHint {
+    let scenario = world.scenario();
+    let ego = world.ego();
+    let (origin, t_s) = (Point::new(ego.x_m, ego.y_m), world.t_s());
+    let local = |point: Point| {
+        let p = point.to_frame(origin, ego.heading_rad);
+        [p.x, p.y]
+    };
+    let mut hint = GoalHint::default();
+    if let Some(goal) = scenario.problem.goals.first() {
+        hint.position_m = goal.regions.first().and_then(|region| region.center(&scenario.roads)).map(local);
+        let to_s = |step: usize| step as f64 * scenario.step_s - t_s;
+        hint.time_window_s = Some(goal.steps.map(to_s));
+        hint.speed_range_mps = goal.speed_mps;
+        hint.heading_rad = goal.heading_rad.map(|[low, high]| {
+            let middle = low + 0.5 * (high - low).rem_euclid(std::f64::consts::TAU);
+            wrap_angle(middle - ego.heading_rad)
+        });
+    }
+    if !task.instruction.decides_way() {
+        let ahead_m = (ROUTE_POINT_S * ego.speed_mps).max(ROUTE_POINT_M);
+        hint.route_point_m =
+            route_point(&scenario.roads, &task.route, origin, ego.heading_rad, ahead_m).map(local);
+    }
+    hint
+}
+
+/// The middle of the road some way ahead along the route, or along the straightest way where there is no route.
+fn route_point(
+    roads: &RoadNetwork,
+    route: &[ElementId],
+    at: Point,
+    heading_rad: f64,
+    ahead_m: f64,
+) -> Option<Point> {
+    let turn = |id: ElementId| {
+        let center = &roads.lanelet(id)?.center;
+        Some((wrap_angle(center.heading_at(center.project(at).s_m) - heading_rad).abs() * 1e6) as i64)
+    };
+    let here: Vec<ElementId> = roads
+        .lanelets_at(at)
+        .filter(|lanelet| lanelet.kind.is_for_cars())
+        .map(|lanelet| lanelet.id)
+        .collect();
+    let start = here.iter().find(|id| route.contains(id)).or(here.iter().min_by_key(|id| turn(**id)));
+    // Beside the road, the nearest lanelet of the route.
+    let off_road = || {
+        let distance =
+            |id: &&ElementId| roads.lanelet(**id).map(|l| (l.center.project(at).d_m.abs() * 1e3) as i64);
+        route.iter().min_by_key(distance)
+    };
+    let start = *start.or_else(off_road)?;
+    let lanelet = roads.lanelet(start)?;
+    let s_m = lanelet.center.project(at).s_m.clamp(0.0, lanelet.center.length());
+    let path = lane_path(roads, start, s_m, route, [0.0, ahead_m])?;
+    let target_m = (s_m + ahead_m).min(path.line.length());
+    let (id, from_m) = *path.lanelets.iter().rev().find(|(_, from_m)| *from_m <= target_m)?;
+    let part = ((target_m - from_m) / roads.lanelet(id)?.center.length()).clamp(0.0, 1.0);
+    road_center(roads, id, part)
+}

@@ -1,0 +1,230 @@
+//! Instructions, facts and numbers: what is said can be read back, opposite words share a world.
+
+use ergon_types::{ActorKind, LightColor};
+use ergon_world::Rng;
+use ergon_world::episode::{EpisodeOptions, generate, with_goal};
+use ergon_world::generate::RoadKind;
+use ergon_world::task::*;
+
+fn all_instructions() -> Vec<Instruction> {
+    let mut all = vec![
+        Instruction::FollowRoute,
+        Instruction::KeepLane,
+        Instruction::ChangeLane(Side::Left),
+        Instruction::ChangeLane(Side::Right),
+        Instruction::Turn(Turn::Left),
+        Instruction::Turn(Turn::Right),
+        Instruction::Turn(Turn::Straight),
+        Instruction::Stop,
+        Instruction::PullOver,
+        Instruction::SlowDown,
+        Instruction::SpeedUp,
+        Instruction::ReachGoal,
+    ];
+    all.extend([20, 30, 50, 80, 120].map(|kmh| Instruction::SetSpeed { kmh }));
+    let kinds = [ActorKind::Car, ActorKind::Truck, ActorKind::Bus, ActorKind::Motorcycle, ActorKind::Bicycle];
+    all.extend(kinds.map(Instruction::Follow));
+    all
+}
+
+#[test]
+fn every_phrase_is_understood() {
+    for instruction in all_instructions() {
+        for language in [Language::English, Language::Chinese] {
+            let mut seen = std::collections::BTreeSet::new();
+            for seed in 0..200 {
+                let text = phrase(instruction, language, &mut Rng::new(seed));
+                assert_eq!(parse(&text), Some((instruction, language)), "{text}");
+                seen.insert(text.trim_end_matches(['.', '。']).to_lowercase());
+            }
+            assert!(seen.len() >= 6, "{instruction:?} {language:?}: {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn words_of_the_job_are_understood() {
+    let expected = [
+        ("take the left lane", Instruction::ChangeLane(Side::Left), Language::English),
+        ("在前面路口左转", Instruction::Turn(Turn::Left), Language::Chinese),
+        ("pull over", Instruction::PullOver, Language::English),
+        ("slow down to 30", Instruction::SetSpeed { kmh: 30 }, Language::English),
+        ("follow the truck", Instruction::Follow(ActorKind::Truck), Language::English),
+        ("Please change to the right lane!", Instruction::ChangeLane(Side::Right), Language::English),
+        ("at the next intersection turn right", Instruction::Turn(Turn::Right), Language::English),
+        ("drive at 20 mph", Instruction::SetSpeed { kmh: 32 }, Language::English),
+        ("减速到三十", Instruction::SetSpeed { kmh: 30 }, Language::Chinese),
+        ("开到一百二", Instruction::SetSpeed { kmh: 120 }, Language::Chinese),
+        ("时速四十五公里", Instruction::SetSpeed { kmh: 45 }, Language::Chinese),
+        ("靠右停车", Instruction::PullOver, Language::Chinese),
+        ("往右变道", Instruction::ChangeLane(Side::Right), Language::Chinese),
+        ("跟着前面的卡车", Instruction::Follow(ActorKind::Truck), Language::Chinese),
+    ];
+    for (text, instruction, language) in expected {
+        assert_eq!(parse(text), Some((instruction, language)), "{text}");
+    }
+    assert_eq!(parse("qwertz uiop"), None);
+    assert_eq!(Task::from_text("qwertz uiop", 9.0).instruction, Instruction::FollowRoute);
+}
+
+fn random_facts(rng: &mut Rng) -> Facts {
+    let kinds = [
+        ActorKind::Car,
+        ActorKind::Truck,
+        ActorKind::Bus,
+        ActorKind::Motorcycle,
+        ActorKind::Bicycle,
+        ActorKind::Pedestrian,
+        ActorKind::Obstacle,
+    ];
+    let manoeuvres = [
+        Manoeuvre::KeepLane,
+        Manoeuvre::ChangeLeft,
+        Manoeuvre::ChangeRight,
+        Manoeuvre::TurnLeft,
+        Manoeuvre::TurnRight,
+        Manoeuvre::GoStraight,
+        Manoeuvre::Stop,
+        Manoeuvre::SlowDown,
+        Manoeuvre::SpeedUp,
+        Manoeuvre::Follow,
+        Manoeuvre::PullOver,
+    ];
+    let distances = [DistanceBucket::Close, DistanceBucket::Middle, DistanceBucket::Far];
+    let motions = [Motion::Stopped, Motion::Slower, Motion::Steady, Motion::Faster];
+    let lights = [LightColor::Red, LightColor::Yellow, LightColor::Green];
+    let lead =
+        Lead { kind: kinds[rng.below(7)], distance: distances[rng.below(3)], motion: motions[rng.below(4)] };
+    let gap = (if rng.chance(0.5) { Side::Left } else { Side::Right }, rng.chance(0.5));
+    Facts {
+        manoeuvre: Some(manoeuvres[rng.below(manoeuvres.len())]),
+        lead: rng.chance(0.5).then_some(lead),
+        light: rng.chance(0.3).then_some(lights[rng.below(3)]),
+        lane: Some((1 + rng.below(3) as u8, 3 + rng.below(3) as u8)),
+        vulnerable: rng.chance(0.2).then_some(kinds[4 + rng.below(2)]),
+        gap: rng.chance(0.3).then_some(gap),
+    }
+}
+
+#[test]
+fn facts_are_read_back_as_said_and_stay_short() {
+    let mut rng = Rng::new(1);
+    for _ in 0..2000 {
+        let facts = random_facts(&mut rng);
+        for language in [Language::English, Language::Chinese] {
+            let text = describe(&facts, language);
+            let heard = read_back(&text);
+            assert_eq!(heard.manoeuvre, facts.manoeuvre, "{text}");
+            assert_eq!(
+                (heard.lead, heard.light, heard.vulnerable),
+                (facts.lead, facts.light, facts.vulnerable),
+                "{text}"
+            );
+            assert!(heard.lane.is_none() || heard.lane == facts.lane, "{text}");
+            assert!(text.split(' ').count() <= 12, "{text}");
+            let agreed = agreement(&heard, &facts);
+            assert!(agreed.right == agreed.claims || heard.lane.is_none(), "{text} {agreed:?}");
+        }
+    }
+}
+
+#[test]
+fn a_wrong_word_is_counted() {
+    let truth = read_back("lane 2 of 3, red light, slower truck ahead, stop");
+    let said = read_back("lane 2 of 3, green light, slower car ahead, stop");
+    let agreed = agreement(&said, &truth);
+    assert_eq!((agreed.claims, agreed.right), (4, 2));
+    assert_eq!(agreed.parts, [Some(true), Some(false), Some(false), Some(true)]);
+    let silent = agreement(&Facts::default(), &truth);
+    assert_eq!(silent.right, 0);
+    assert_eq!(silent.claims, 4);
+}
+
+#[test]
+fn opposite_words_share_a_world() {
+    let groups: [&[&str]; 3] = [
+        &[
+            "take the left lane",
+            "take the right lane",
+            "slow down to 30",
+            "speed up",
+            "pull over",
+            "stop",
+            "follow the truck",
+            "keep your lane",
+            "向左变道",
+        ],
+        &["turn left", "turn right", "go straight", "在前面路口左转"],
+        &["drive on", "继续行驶"],
+    ];
+    for group in groups {
+        for seed in 0..4 {
+            let episode = |text: &str| {
+                generate(seed, &EpisodeOptions { text: Some(text.to_owned()), ..EpisodeOptions::default() })
+            };
+            let first = episode(group[0]);
+            for text in &group[1..] {
+                let other = episode(text);
+                assert_eq!(first.world.ego(), other.world.ego(), "{text}");
+                assert_eq!(first.world.actors(), other.world.actors(), "{text}");
+                assert_eq!(first.world.scenario(), other.world.scenario(), "{text}");
+                assert_eq!(&other.task.text, text);
+            }
+        }
+    }
+}
+
+#[test]
+fn worlds_suit_the_words() {
+    for seed in 0..12 {
+        let episode = |text: &str| {
+            generate(seed, &EpisodeOptions { text: Some(text.to_owned()), ..EpisodeOptions::default() })
+        };
+        let lanes = episode("take the left lane");
+        let seen = surroundings(&lanes.world, &lanes.task.route).expect("on a lane");
+        assert!(seen.left.exists && seen.right.exists, "seed {seed}: {:?}", seen.lane);
+        assert!(lanes.task.hint(&lanes.world).route_point_m.is_none());
+        let follow = episode("follow the truck");
+        let seen = surroundings(&follow.world, &follow.task.route).expect("on a lane");
+        assert_eq!(seen.lead.map(|lead| lead.actor.kind), Some(ActorKind::Truck), "seed {seed}");
+        assert!(follow.task.hint(&follow.world).route_point_m.is_some());
+        let routes: Vec<_> =
+            ["turn left", "turn right", "go straight"].iter().map(|text| episode(text)).collect();
+        for turn in &routes {
+            assert!((15.0..=40.0).contains(&turn.task.duration_s));
+            assert!(turn.task.route.len() >= 2);
+        }
+        assert_ne!(routes[0].task.route, routes[1].task.route);
+    }
+}
+
+#[test]
+fn perception_is_bounded_and_named() {
+    for seed in 0..20 {
+        let episode = generate(seed, &EpisodeOptions::default());
+        let numbers = perception(&episode.world, &episode.task.route);
+        for (name, number) in PERCEPTION_NAMES.iter().zip(numbers) {
+            assert!(number.is_nan() || number.abs() < 12.0, "{name}: {number}");
+        }
+        assert!(!numbers[0].is_nan(), "seed {seed}: the ego vehicle starts in a lane");
+        assert!(numbers[0].abs() < 0.3 && numbers[1].abs() < 0.2, "seed {seed}: {:?}", &numbers[..2]);
+    }
+}
+
+#[test]
+fn goals_by_hindsight_hold_for_what_they_were_made_of() {
+    let mut rng = Rng::new(5);
+    for seed in 0..10 {
+        let options = EpisodeOptions { kind: Some(RoadKind::DenseHighway), ..EpisodeOptions::default() };
+        let episode = generate(seed, &options);
+        let roads = &episode.world.scenario().roads;
+        for _ in 0..40 {
+            let shape = random_shape(&mut rng);
+            let goal = goal_from_future(roads, episode.world.ego(), 30, &shape);
+            assert!(goal.reached(30, episode.world.ego(), roads), "{shape:?} {goal:?}");
+            let goals = with_goal(&episode, goal, &mut rng);
+            assert_eq!(goals.task.instruction, Instruction::ReachGoal);
+            assert!(goals.task.hint(&goals.world).time_window_s.is_some());
+        }
+    }
+}
