@@ -28,6 +28,7 @@
 //! | where | what |
 //! |---|---|
 //! | `quant/` | weight formats, one file each, over three families of arithmetic; the canonical order of every sum |
+//! | [`gemm`] | bfloat16 products for training, forward and backward |
 //! | `activations` | rounding activations to eight bits |
 //! | `matmul`, `matmul_transposed` | cutting products into tasks for threads |
 //! | `matrix` | the checked door: bytes and a shape become a matrix or an error |
@@ -56,6 +57,7 @@ mod arch;
 pub mod cases;
 mod cpu;
 pub mod float;
+pub mod gemm;
 mod isa;
 mod matmul;
 mod matmul_transposed;

@@ -141,8 +141,20 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
     /// `if a < b { a } else { b }`, hence `b` where either is NaN.
     fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// Square root, correctly rounded.
+    fn sqrt(self, v: Self::F32) -> Self::F32;
     /// The number without its sign.
     fn abs(self, v: Self::F32) -> Self::F32;
+    /// The nearest bfloat16, ties to even; NaN stays NaN.
+    #[inline(always)]
+    fn round_bf16(self, v: Self::F32) -> Self::F32 {
+        let mut lanes = [0.0; 16];
+        self.store(v, &mut lanes);
+        for lane in &mut lanes {
+            *lane = crate::float::bf16_to_f32(crate::float::f32_to_bf16(*lane));
+        }
+        self.load(&lanes)
+    }
     /// Nearest integer, ties to even.
     fn round_even(self, v: Self::F32) -> Self::F32;
     /// Nearest integer, ties to even; lanes beyond ±2^31 and NaN give unspecified integers.

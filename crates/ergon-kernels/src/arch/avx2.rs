@@ -112,6 +112,22 @@ impl Avx2 {
     }
 }
 
+impl Avx2 {
+    /// `round_bf16` of one register.
+    #[inline(always)]
+    fn round_8(self, v: __m256) -> __m256 {
+        intrinsics!({
+            let bits = _mm256_castps_si256(v);
+            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+            let up = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+            let nan = _mm256_cmp_ps::<_CMP_UNORD_Q>(v, v);
+            let up = _mm256_blendv_ps(_mm256_castsi256_ps(up), _mm256_castsi256_ps(quiet), nan);
+            _mm256_and_ps(up, _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32.cast_signed())))
+        })
+    }
+}
+
 impl Simd for Avx2 {
     const ISA: Isa = Isa::Avx2;
     const BLOCK_TILE: usize = 4;
@@ -386,8 +402,16 @@ impl Simd for Avx2 {
         both!(_mm256_min_ps, a, b)
     }
     #[inline(always)]
+    fn sqrt(self, v: Floats) -> Floats {
+        both!(_mm256_sqrt_ps, v)
+    }
+    #[inline(always)]
     fn abs(self, v: Floats) -> Floats {
         both!(_mm256_andnot_ps, self.splat(-0.0), v)
+    }
+    #[inline(always)]
+    fn round_bf16(self, v: Floats) -> Floats {
+        [self.round_8(v[0]), self.round_8(v[1])]
     }
     #[inline(always)]
     fn round_even(self, v: Floats) -> Floats {

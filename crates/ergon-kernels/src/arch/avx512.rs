@@ -28,7 +28,8 @@ impl Avx512 {
 macro_rules! intrinsics {
     ($body:expr) => {{
         // SAFETY: `self` proves that the CPU has every instruction set used in this file, and the pointers read or
-        // written come from references to arrays of exactly the width of the access; no access needs alignment.
+        // written come from references to arrays of exactly the width of the access, or the mask of the access is
+        // the length of the slice; no access needs alignment.
         unsafe { $body }
     }};
 }
@@ -275,6 +276,18 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    fn load_partial(self, values: &[f32]) -> __m512 {
+        assert!(values.len() <= 16, "at most one vector");
+        // Lanes outside the mask are not read.
+        intrinsics!(_mm512_maskz_loadu_ps(((1_u32 << values.len()) - 1) as u16, values.as_ptr()))
+    }
+    #[inline(always)]
+    fn store_partial(self, v: __m512, out: &mut [f32]) {
+        assert!(out.len() <= 16, "at most one vector");
+        // Lanes outside the mask are not written.
+        intrinsics!(_mm512_mask_storeu_ps(out.as_mut_ptr(), ((1_u32 << out.len()) - 1) as u16, v))
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         intrinsics!(_mm512_add_ps(a, b))
     }
@@ -303,8 +316,23 @@ impl Simd for Avx512 {
         intrinsics!(_mm512_min_ps(a, b))
     }
     #[inline(always)]
+    fn sqrt(self, v: __m512) -> __m512 {
+        intrinsics!(_mm512_sqrt_ps(v))
+    }
+    #[inline(always)]
     fn abs(self, v: __m512) -> __m512 {
         intrinsics!(_mm512_andnot_ps(_mm512_set1_ps(-0.0), v))
+    }
+    #[inline(always)]
+    fn round_bf16(self, v: __m512) -> __m512 {
+        intrinsics!({
+            let bits = _mm512_castps_si512(v);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let up = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+            let up = _mm512_mask_mov_epi32(up, _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v), quiet);
+            _mm512_castsi512_ps(_mm512_and_si512(up, _mm512_set1_epi32(0xffff_0000_u32.cast_signed())))
+        })
     }
     #[inline(always)]
     fn round_even(self, v: __m512) -> __m512 {

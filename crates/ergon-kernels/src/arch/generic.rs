@@ -242,6 +242,10 @@ impl Simd for Generic {
         lanes(|l| if a[l] < b[l] { a[l] } else { b[l] })
     }
     #[inline(always)]
+    fn sqrt(self, v: [f32; 16]) -> [f32; 16] {
+        lanes(|l| v[l].sqrt())
+    }
+    #[inline(always)]
     fn abs(self, v: [f32; 16]) -> [f32; 16] {
         lanes(|l| v[l].abs())
     }

@@ -442,6 +442,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         self.select_lt(a, b, a, b)
     }
     #[inline(always)]
+    fn sqrt(self, v: Floats) -> Floats {
+        each!(vsqrtq_f32, v)
+    }
+    #[inline(always)]
     fn abs(self, v: Floats) -> Floats {
         each!(vabsq_f32, v)
     }

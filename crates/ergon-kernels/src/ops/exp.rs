@@ -36,6 +36,24 @@ pub(super) fn exp<S: Simd>(s: S, x: S::F32) -> S::F32 {
     s.select_lt(high, x, s.splat(f32::INFINITY), e_x)
 }
 
+/// e^x for training, fused where the hardware can: at most 2 ULP, in two thirds of the instructions of [`exp`].
+///
+/// Arguments beyond [`LOWEST`] and [`HIGHEST`] count as these, so that the result is always positive and finite; NaN
+/// stays NaN.
+#[inline(always)]
+pub(super) fn exp_fused<S: Simd>(s: S, x: S::F32) -> S::F32 {
+    let x = s.max(s.splat(LOWEST), s.min(s.splat(HIGHEST), x));
+    let n = s.round_even(s.mul(x, s.splat(std::f32::consts::LOG2_E)));
+    let r = s.mul_add(n, s.splat(-LN2_HIGH), x);
+    let r = s.mul_add(n, s.splat(-LN2_LOW), r);
+    let mut p = s.splat(POLYNOMIAL[4]);
+    for coefficient in [POLYNOMIAL[3], POLYNOMIAL[2], POLYNOMIAL[1], POLYNOMIAL[0]] {
+        p = s.mul_add(p, r, s.splat(coefficient));
+    }
+    let e_r = s.add(s.mul_add(p, s.mul(r, r), r), s.splat(1.0));
+    s.mul(e_r, s.pow2i(n))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +65,14 @@ mod tests {
     }
     dispatch! {
         fn exp_slice(x: &[f32; 16], y: &mut [f32; 16]) = exp_slice_simd;
+    }
+
+    #[inline(always)]
+    fn exp_fused_slice_simd<S: Simd>(s: S, x: &[f32; 16], y: &mut [f32; 16]) {
+        s.store(exp_fused(s, s.load(x)), y);
+    }
+    dispatch! {
+        fn exp_fused_slice(x: &[f32; 16], y: &mut [f32; 16]) = exp_fused_slice_simd;
     }
 
     /// Distance in units of the last place of the right result.
@@ -66,9 +92,10 @@ mod tests {
                     let t = (step * 16 + lane as u32) as f32 / STEPS as f32;
                     if step % 2 == 0 { LOWEST + (HIGHEST - LOWEST) * t } else { (t - 0.5) * 2.0 }
                 });
-                let mut y = [0.0; 16];
+                let (mut y, mut fused) = ([0.0; 16], [0.0; 16]);
                 exp_slice(isa, &x, &mut y);
-                for (x, y) in x.into_iter().zip(y) {
+                exp_fused_slice(isa, &x, &mut fused);
+                for (x, y) in x.into_iter().zip(y).chain(x.into_iter().zip(fused)) {
                     let error = ulps(y, f64::from(x).exp());
                     worst = if error > worst.0 { (error, x) } else { worst };
                 }
@@ -105,6 +132,10 @@ mod tests {
             assert_eq!(y[..11], [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, inf, inf, inf, inf], "{isa}");
             assert!(y[11].is_nan(), "{isa}");
             assert_eq!(y[14..], [1.0, 1.0], "{isa}");
+
+            exp_fused_slice(isa, &x, &mut y);
+            assert!(y[..11].iter().all(|y| y.is_finite() && *y > 0.0), "{isa}: {y:?}");
+            assert!(y[0] < 2e-38 && y[10] > 2e38 && y[11].is_nan(), "{isa}: {y:?}");
         }
     }
 }

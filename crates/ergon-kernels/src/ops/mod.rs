@@ -4,21 +4,41 @@
 //! on the rows beside a row. Lanes are added in a fixed order and, except in [`attention`](fn@attention), nothing is fused,
 //! so every instruction set gives the same bits; `attention` does fuse where the hardware can, and
 //! `Isa::Generic` then differs within the bounds its tests state.
+//!
+//! What training adds runs on the calling thread, takes an [`Isa`](crate::Isa) or a [`Gemm`](crate::gemm::Gemm), and fuses
+//! freely: its results are the same on one machine, and within the bounds of `tests/backward_*.rs` on another.
 
+mod adamw;
 mod attention;
 mod attention_tile;
+mod cross_entropy;
 mod elementwise;
 mod exp;
+mod gates;
 mod half;
 mod norm;
+mod norm_training;
 mod rope;
+mod rows;
+mod sequence_attention;
+mod slices;
 mod softmax;
 
+pub use adamw::{AdamW, adamw_step, sum_of_squares};
 pub use attention::{AttentionRow, AttentionShape, KeyValues, KvSlice, attention};
+pub use cross_entropy::{CrossEntropy, cross_entropy};
 pub use elementwise::{add_in_place, axpy, sigmoid_in_place, swiglu};
+pub use gates::{gelu_backward, gelu_forward, silu_backward, silu_forward, swiglu_backward, swiglu_forward};
 pub use half::{f16_to_f32, f32_to_f16};
 pub use norm::{rms_norm, rms_norm_in_place};
-pub use rope::{RopeLayout, rope_in_place};
+pub use norm_training::{rms_norm_backward, rms_norm_forward};
+pub use rope::{RopeLayout, rope_backward_in_place, rope_in_place};
+pub use rows::{
+    add_column_sums, gather_rows, scatter_add_rows, scatter_add_weighted, scatter_add_weighted_backward,
+};
+pub use sequence_attention::{
+    SequenceAttention, SequenceMask, SequenceScratch, sequence_attention, sequence_attention_backward,
+};
 pub use softmax::softmax_in_place;
 
 use crate::{Cpu, shared::SharedSlice};

@@ -39,6 +39,26 @@ pub fn rope_in_place(layout: RopeLayout, x: &mut [f32], cos: &[f32], sin: &[f32]
     }
 }
 
+/// The gradient of [`rope_in_place`]: turns `dx` back, by the transpose of the same matrix.
+///
+/// # Panics
+/// When `cos` or `sin` is not half as long as `dx`.
+pub fn rope_backward_in_place(layout: RopeLayout, dx: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let half = dx.len() / 2;
+    assert!(
+        dx.len().is_multiple_of(2) && cos.len() == half && sin.len() == half,
+        "rope: {} values, {half} angles",
+        dx.len()
+    );
+    for (i, (&cos, &sin)) in cos.iter().zip(sin).enumerate() {
+        let (a, b) = match layout {
+            RopeLayout::Interleaved => (2 * i, 2 * i + 1),
+            RopeLayout::Half => (i, i + half),
+        };
+        (dx[a], dx[b]) = turn(dx[a], dx[b], cos, -sin);
+    }
+}
+
 #[inline(always)]
 fn turn(a: f32, b: f32, cos: f32, sin: f32) -> (f32, f32) {
     (a * cos - b * sin, a * sin + b * cos)
