@@ -28,4 +28,4 @@ pub use mapping::TensorBytes;
 pub use metadata::{MetaList, MetaValue, Metadata, MetadataError};
 pub use template::{ChatTemplate, RenderOptions, TemplateError};
 pub use tensor::Tensor;
-pub use tokenizer::{TextDecoder, Tokenizer, TokenizerError};
+pub use tokenizer::{TextDecoder, Tokenizer, TokenizerError, train_byte_level_bpe};

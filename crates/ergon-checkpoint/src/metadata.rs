@@ -245,6 +245,20 @@ impl Metadata {
         self.entries.iter().any(|(key, _)| key.starts_with(prefix))
     }
 
+    /// The nested object `name` (`text_config`) with keys of its own; empty if there is none. Error messages name the file
+    /// and the object.
+    pub fn nested(&self, name: &str) -> Metadata {
+        let prefix = format!("{name}.");
+        let mut nested = Metadata::new(format!("{}, {name}", self.file));
+        for (key, value) in &self.entries {
+            if let Some(key) = key.strip_prefix(&prefix) {
+                nested.index.insert(key.to_string(), nested.entries.len());
+                nested.entries.push((key.to_string(), value.clone()));
+            }
+        }
+        nested
+    }
+
     /// A truth value.
     ///
     /// # Errors

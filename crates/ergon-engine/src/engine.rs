@@ -5,7 +5,9 @@ use std::fmt;
 
 use ergon_checkpoint::Checkpoint;
 use ergon_kernels::{Cpu, Isa};
-use ergon_model::{AttentionConfig, KvFormat, LogitsWanted, Model, ModelSummary, Phase, Scratch, Segment};
+use ergon_model::{
+    AttentionConfig, Input, KvFormat, LogitsWanted, Model, ModelSummary, Phase, Scratch, Segment,
+};
 use ergon_types::FinishReason;
 
 use crate::error::{EngineError, SequenceError};
@@ -320,7 +322,12 @@ impl Engine {
         let mut segments: Vec<Segment<'_>> = Vec::with_capacity(feeds.len());
         for (sequence, (tokens, wanted, phase)) in self.sequences.values_mut().zip(&feeds) {
             if !tokens.is_empty() {
-                segments.push(Segment { tokens, state: &mut sequence.state, phase: *phase, logits: *wanted });
+                segments.push(Segment {
+                    input: Input::Tokens(tokens),
+                    state: &mut sequence.state,
+                    phase: *phase,
+                    logits: *wanted,
+                });
             }
         }
         self.model.forward(&self.cpu, &mut segments, &mut self.scratch, &mut self.logits)?;

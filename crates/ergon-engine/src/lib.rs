@@ -9,6 +9,7 @@
 //!   `prefix` (KV caches kept for the next prompt), `speculative` (drafts of the multi-token-prediction layer), `memory`
 //!   (what work will need), `score` (teacher forcing);
 //! - `sampler` and `rng` (from logits to a token), `constraint` (grammars), `observer` (how text steers tokens);
+//! - `policy` (a driver: pictures and words in, plans out);
 //! - `generation`, `prompt`, `text_sequence`, `completion` (the text layer), `reasoning` (`<think>`), `stop`.
 
 mod completion;
@@ -18,6 +19,7 @@ mod error;
 mod generation;
 mod memory;
 mod observer;
+mod policy;
 mod prefix;
 mod prompt;
 mod reasoning;
@@ -37,6 +39,7 @@ pub use error::{EngineError, SequenceError};
 pub use generation::{Generation, GenerationError, GenerationRequest, MAX_STOP_STRINGS};
 pub use memory::MemoryNeed;
 pub use observer::{TokenObserver, Unobserved, Verdict};
+pub use policy::{DriverPolicy, PolicyError, PolicyOptions, Proposal, StageTimings, Thought};
 pub use prompt::{Prompt, TextTools};
 pub use reasoning::{CLOSE_TAG, OPEN_TAG, Piece, ReasoningSplitter, is_opened_by};
 pub use sampler::{SamplingError, SamplingParams};

@@ -1,6 +1,6 @@
 //! Teacher forcing: what the model thinks of a given text.
 
-use ergon_model::{LogitsWanted, Phase, Segment};
+use ergon_model::{Input, LogitsWanted, Phase, Segment};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
@@ -56,7 +56,7 @@ impl Engine {
         for first in (0..tokens.len()).step_by(chunk) {
             let end = (first + chunk).min(tokens.len());
             let segment = Segment {
-                tokens: &tokens[first..end],
+                input: Input::Tokens(&tokens[first..end]),
                 state: &mut state,
                 phase: Phase::Prefill,
                 logits: LogitsWanted::All,

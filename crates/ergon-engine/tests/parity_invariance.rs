@@ -10,7 +10,7 @@ mod common;
 
 use common::{Case, Runner, cases, deviation, mean_kl, report, same_bits};
 use ergon_kernels::{Cpu, Isa};
-use ergon_model::{LogitsWanted, Model, Phase, Segment};
+use ergon_model::{Input, LogitsWanted, Model, Phase, Segment};
 
 /// Runs `check` on every case; it returns what was compared and how that went.
 fn for_every_case(check: impl Fn(&Case, &Model) -> Vec<(String, Result<(), String>)>) {
@@ -90,14 +90,19 @@ fn company_does_not_matter() {
         let [first, second, third] = &mut states;
         let mut segments = [
             Segment {
-                tokens: &other[start..],
+                input: Input::Tokens(&other[start..]),
                 state: second,
                 phase: Phase::Prefill,
                 logits: LogitsWanted::None,
             },
-            Segment { tokens, state: first, phase: Phase::Prefill, logits: LogitsWanted::All },
             Segment {
-                tokens: &tokens[start..=start],
+                input: Input::Tokens(tokens),
+                state: first,
+                phase: Phase::Prefill,
+                logits: LogitsWanted::All,
+            },
+            Segment {
+                input: Input::Tokens(&tokens[start..=start]),
                 state: third,
                 phase: Phase::Decode,
                 logits: LogitsWanted::Last,

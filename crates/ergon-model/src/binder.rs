@@ -17,12 +17,41 @@ use crate::weights::{Expert, Linear};
 pub(crate) struct Binder<'a> {
     checkpoint: &'a Checkpoint,
     config: &'a Config,
+    /// What stands before the names of the decoder's tensors: `language_model.` where it is a part of a larger model.
+    prefix: &'static str,
     used: RefCell<HashSet<String>>,
 }
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint, config: &'a Config) -> Binder<'a> {
-        Binder { checkpoint, config, used: RefCell::new(HashSet::new()) }
+        Binder { checkpoint, config, prefix: "", used: RefCell::new(HashSet::new()) }
+    }
+
+    /// A decoder whose tensors have `prefix` before their names. What [`Binder::whole_matrix`] and its siblings bind is
+    /// named in full.
+    pub(crate) fn with_prefix(
+        checkpoint: &'a Checkpoint,
+        config: &'a Config,
+        prefix: &'static str,
+    ) -> Binder<'a> {
+        Binder { prefix, ..Binder::new(checkpoint, config) }
+    }
+
+    /// The matrix `[rows, cols]` named `name`.
+    pub(crate) fn whole_matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Matrix, ModelError> {
+        self.bind(self.whole(name)?, &[rows, cols])
+    }
+
+    /// The small tensor of shape `shape` named `name`, as f32.
+    pub(crate) fn whole_floats(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, ModelError> {
+        self.floats(self.whole(name)?, shape)
+    }
+
+    fn whole(&self, name: &str) -> Result<&'a Tensor, ModelError> {
+        let missing = || ModelError::MissingTensor { path: self.path(), name: name.to_string() };
+        let tensor = self.checkpoint.tensor(name).ok_or_else(missing)?;
+        self.used.borrow_mut().insert(tensor.name.clone());
+        Ok(tensor)
     }
 
     /// A matrix `[rows, cols]` that has to be there.
@@ -195,7 +224,7 @@ impl<'a> Binder<'a> {
     }
 
     fn missing_name(&self, name: String) -> ModelError {
-        ModelError::MissingTensor { path: self.path(), name }
+        ModelError::MissingTensor { path: self.path(), name: format!("{}{name}", self.prefix) }
     }
 
     /// Refuses a checkpoint with tensors that nothing asked for: it is a variant that would be computed wrongly.
@@ -205,14 +234,15 @@ impl<'a> Binder<'a> {
         let after_layers = Place::Layer(self.config.num_hidden_layers);
         let nextn = self.find(after_layers, Part::NextnEhProj, "weight").is_some();
         let after_layers = [
-            format!("model.layers.{}.", self.config.num_hidden_layers),
+            format!("{}model.layers.{}.", self.prefix, self.config.num_hidden_layers),
             format!("blk.{}.", self.config.num_hidden_layers),
         ];
+        let tied_head = format!("{}lm_head.weight", self.prefix);
         let used = self.used.take();
         let spare = |name: &str| {
             is_ignorable(name)
                 || nextn && after_layers.iter().any(|prefix| name.starts_with(prefix))
-                || (self.config.tie_word_embeddings && name == "lm_head.weight")
+                || (self.config.tie_word_embeddings && name == tied_head)
         };
         let mut surplus = self
             .checkpoint
@@ -235,7 +265,8 @@ impl<'a> Binder<'a> {
 
     /// `stem.suffix`, or for weights the stem alone (parameters that are no module of their own have no suffix).
     fn find_stem(&self, stem: &str, suffix: &str) -> Option<&'a Tensor> {
-        let bare = (suffix == "weight").then_some(stem);
+        let stem = format!("{}{stem}", self.prefix);
+        let bare = (suffix == "weight").then_some(stem.as_str());
         let tensor = self
             .checkpoint
             .tensor(&format!("{stem}.{suffix}"))
@@ -254,7 +285,8 @@ impl<'a> Binder<'a> {
             return Ok(matrix);
         }
         let name = format!("{}_scale_inv", tensor.name);
-        let scales = self.checkpoint.tensor(&name).ok_or_else(|| self.missing_name(name.clone()))?;
+        let missing = || ModelError::MissingTensor { path: self.path(), name: name.clone() };
+        let scales = self.checkpoint.tensor(&name).ok_or_else(missing)?;
         self.used.borrow_mut().insert(name);
         let block = self.config.weight_block_size;
         let scales = self.floats(scales, &[rows.div_ceil(block[0]), cols.div_ceil(block[1])])?;

@@ -34,10 +34,30 @@ pub enum LogitsWanted {
     All,
 }
 
+/// What a segment appends to its sequence, at least one row.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// Token ids, looked up in the embedding.
+    Tokens(&'a [u32]),
+    /// Rows `[n, hidden_size]` in place of looked-up ones: what an encoder made of a picture, or
+    /// [`Model::embed_tokens`] of tokens between them.
+    Embeddings(&'a [f32]),
+}
+
+impl Input<'_> {
+    /// Number of rows.
+    fn rows(&self, hidden_size: usize) -> usize {
+        match self {
+            Input::Tokens(tokens) => tokens.len(),
+            Input::Embeddings(values) => values.len() / hidden_size,
+        }
+    }
+}
+
 /// The next tokens of one sequence.
 pub struct Segment<'a> {
-    /// At least one token.
-    pub tokens: &'a [u32],
+    /// What is appended.
+    pub input: Input<'a>,
     /// What the sequence has seen; the tokens are appended to it.
     pub state: &'a mut SequenceState,
     /// The formula for latent attention.
@@ -100,8 +120,13 @@ impl Model {
             .map_err(|source| ModelError::Config { path: checkpoint.path().to_path_buf(), source })?;
         let weights = Weights::bind(checkpoint, &config)?;
         let factors = crate::binder::rope_factors(checkpoint, &config)?;
-        let rope = RopeTable::new(&config.rope, factors.as_deref());
-        Ok(Model { config, weights, rope })
+        Ok(Model::new(config, weights, factors.as_deref()))
+    }
+
+    /// A decoder of weights that have been bound already; `rope_factors` as in [`RopeTable::new`].
+    pub(crate) fn new(config: Config, weights: Weights, rope_factors: Option<&[f32]>) -> Model {
+        let rope = RopeTable::new(&config.rope, rope_factors);
+        Model { config, weights, rope }
     }
 
     /// The shape of the decoder.
@@ -151,21 +176,79 @@ impl Model {
         scratch: &mut Scratch,
         logits: &mut Vec<f32>,
     ) -> Result<(), ForwardError> {
+        self.pass(cpu, segments, scratch, logits)?;
+        Ok(())
+    }
+
+    /// As [`Model::forward`], and appends the final hidden states of all rows, after the last norm, to `states`
+    /// `[rows, hidden_size]`.
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward_with_states(
+        &self,
+        cpu: &Cpu,
+        segments: &mut [Segment],
+        scratch: &mut Scratch,
+        logits: &mut Vec<f32>,
+        states: &mut Vec<f32>,
+    ) -> Result<(), ForwardError> {
+        let rows = self.pass(cpu, segments, scratch, logits)?;
+        let start = states.len();
+        states.resize(start + rows * self.config.hidden_size, 0.0);
+        let hidden = &scratch.hidden[..rows * self.config.hidden_size];
+        ops::rms_norm(cpu, hidden, &self.weights.norm, self.config.rms_norm_eps, &mut states[start..]);
+        Ok(())
+    }
+
+    /// All layers and the wanted logits; the number of rows, whose residual stream is left in `scratch.hidden`.
+    fn pass(
+        &self,
+        cpu: &Cpu,
+        segments: &mut [Segment],
+        scratch: &mut Scratch,
+        logits: &mut Vec<f32>,
+    ) -> Result<usize, ForwardError> {
         let spans = self.plan(segments)?;
         let Scratch { hidden, rotations, step: buffers } = scratch;
         let step = self.step(cpu, &spans, rotations);
         let hidden = sized(hidden, step.n_rows() * self.config.hidden_size);
-        let tokens = segments.iter().flat_map(|segment| segment.tokens);
-        self.embed(cpu, &self.weights.embed_tokens, tokens, hidden);
+        self.fill_inputs(cpu, segments, &spans, hidden);
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let caches = segments.iter_mut().map(|segment| &mut segment.state.layers[index]).collect();
             self.layer(layer, LayerStep { step: &step, layer: index, caches }, buffers, hidden);
         }
         self.wanted_logits(cpu, segments, &spans, hidden, buffers, logits);
-        for segment in segments.iter_mut() {
-            segment.state.advance(segment.tokens.len());
+        for (segment, span) in segments.iter_mut().zip(&spans) {
+            segment.state.advance(span.rows.len());
         }
+        Ok(step.n_rows())
+    }
+
+    /// The embeddings of tokens, `[tokens, hidden_size]`, for [`Input::Embeddings`].
+    ///
+    /// # Errors
+    /// A token is outside the vocabulary.
+    ///
+    /// # Panics
+    /// If `out` has another length.
+    pub fn embed_tokens(&self, cpu: &Cpu, tokens: &[u32], out: &mut [f32]) -> Result<(), ForwardError> {
+        self.check_tokens(tokens)?;
+        assert_eq!(out.len(), tokens.len() * self.config.hidden_size, "one row for each token");
+        self.embed(cpu, &self.weights.embed_tokens, tokens.iter(), out);
         Ok(())
+    }
+
+    /// Writes the input rows of all segments to the residual stream.
+    fn fill_inputs(&self, cpu: &Cpu, segments: &[Segment], spans: &[Span], hidden: &mut [f32]) {
+        let width = self.config.hidden_size;
+        for (segment, span) in segments.iter().zip(spans) {
+            let rows = &mut hidden[span.rows.start * width..span.rows.end * width];
+            match segment.input {
+                Input::Tokens(tokens) => self.embed(cpu, &self.weights.embed_tokens, tokens.iter(), rows),
+                Input::Embeddings(values) => rows.copy_from_slice(values),
+            }
+        }
     }
 
     /// Checks all segments before any state changes, reserves their memory and lays out their rows.
@@ -174,8 +257,9 @@ impl Model {
         let mut spans = Vec::with_capacity(segments.len());
         let mut first_row = 0;
         for segment in segments.iter_mut() {
-            self.check_tokens(segment.tokens)?;
-            let needed = segment.state.len() + segment.tokens.len();
+            self.check_input(&segment.input)?;
+            let count = segment.input.rows(self.config.hidden_size);
+            let needed = segment.state.len() + count;
             if needed > context_length {
                 return Err(ForwardError::ContextFull { needed, context_length });
             }
@@ -183,11 +267,20 @@ impl Model {
                 // Growth by doubling, so that a long sequence is not copied at every step.
                 segment.state.reserve((segment.state.capacity() * 2).clamp(needed, context_length))?;
             }
-            let rows = first_row..first_row + segment.tokens.len();
+            let rows = first_row..first_row + count;
             first_row = rows.end;
             spans.push(Span { rows, start: segment.state.len(), phase: segment.phase });
         }
         Ok(spans)
+    }
+
+    fn check_input(&self, input: &Input) -> Result<(), ForwardError> {
+        let hidden_size = self.config.hidden_size;
+        match input {
+            Input::Tokens(tokens) => self.check_tokens(tokens),
+            Input::Embeddings(values) if values.len().is_multiple_of(hidden_size) => Ok(()),
+            Input::Embeddings(values) => Err(ForwardError::Embeddings { values: values.len(), hidden_size }),
+        }
     }
 
     pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), ForwardError> {

@@ -95,6 +95,14 @@ pub enum ForwardError {
         /// Size of the vocabulary.
         vocab_size: usize,
     },
+    /// Embeddings that are no whole rows.
+    #[error("{values} values are no rows of the hidden size {hidden_size}; give whole rows")]
+    Embeddings {
+        /// How many values were given.
+        values: usize,
+        /// Length of a row.
+        hidden_size: usize,
+    },
     /// The sequence would grow past the context length of the model.
     #[error("{needed} tokens do not fit the context length of {context_length}")]
     ContextFull {
@@ -111,6 +119,9 @@ pub enum ForwardError {
         /// Its size in values.
         values: usize,
     },
+    /// A stage of a control step before the one that it builds on.
+    #[error("nothing has been read in this control step: see and read come before reasoning and plans")]
+    NothingRead,
     /// A multi-token-prediction step ahead of the decoder.
     #[error(
         "{tokens} tokens were given to the multi-token-prediction layer, hidden states wait for {available}"

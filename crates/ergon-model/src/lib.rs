@@ -4,11 +4,16 @@
 //! tensor names (`names`) and the wiring in `decoder`. Nothing here opens files, starts threads or samples.
 //!
 //! Reading order: `config` (what a checkpoint says about itself), `names` and `weights` (its tensors, bound once),
-//! `state` (the KV cache), `decoder` (the pass over the layers), then the parts: `gqa`, `mla`, `mlp`, `moe`, `mtp`.
+//! `state` (the KV cache), `decoder` (the pass over the layers), then the parts: `gqa`, `mla`, `mlp`, `moe`, `mtp`. A
+//! driver is `driver`: that decoder with `vision` in front, `action` behind (both made of `block`), and `processor` at
+//! the door.
 
+mod action;
 mod binder;
+mod block;
 mod config;
 mod decoder;
+mod driver;
 mod error;
 mod gqa;
 mod matrix;
@@ -17,20 +22,29 @@ mod mlp;
 mod moe;
 mod mtp;
 mod names;
+mod processor;
 mod rope;
 mod router;
 mod scratch;
 mod state;
 mod summary;
+mod vision;
 mod weights;
 
+pub use action::{encode_waypoints, time_embedding, waypoints_to_trajectory};
 pub use config::{
-    Architecture, AttentionConfig, Config, ConfigError, GqaConfig, GroupScore, MlaConfig, MoeConfig,
-    RopeConfig, RopeScaling, ScoringFunc,
+    ActionConfig, Architecture, AttentionConfig, CameraConfig, Config, ConfigError, DRIVER_MODEL_TYPE,
+    DriverConfig, GqaConfig, GroupScore, MAX_INSTRUCTION_TOKENS, MAX_REASONING_TOKENS, MlaConfig, MoeConfig,
+    RopeConfig, RopeScaling, ScoringFunc, VisionConfig,
 };
-pub use decoder::{LogitsWanted, Model, Phase, Segment};
+pub use decoder::{Input, LogitsWanted, Model, Phase, Segment};
+pub use driver::{Driver, DriverStep};
 pub use error::{ForwardError, ModelError};
 pub use mtp::DraftSegment;
+pub use processor::{
+    HINT_DIM, ProcessorError, STATE_DIM, check_numbers, hint_features, patch_bytes, scale_pixels,
+    state_features,
+};
 pub use scratch::Scratch;
 pub use state::{KvFormat, SequenceState};
 pub use summary::ModelSummary;

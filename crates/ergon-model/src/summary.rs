@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use ergon_checkpoint::{Checkpoint, CheckpointKind, Tensor};
 use ergon_types::WeightFormat;
 
-use crate::config::Config;
+use crate::config::{Config, DriverConfig};
 use crate::decoder::Model;
+use crate::driver::Driver;
 use crate::names::{Part, Place, stem};
 use crate::state::KvFormat;
 
@@ -51,6 +52,9 @@ enum Share {
 impl ModelSummary {
     /// Reads the headers of a checkpoint, whether it can be run or not.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> ModelSummary {
+        if DriverConfig::is_driver(checkpoint) {
+            return ModelSummary::of_driver(checkpoint);
+        }
         match Model::load(checkpoint) {
             Ok(model) => ModelSummary::of_model(checkpoint, &model),
             Err(error) => {
@@ -59,6 +63,20 @@ impl ModelSummary {
                 ModelSummary { unsupported: Some(error.to_string()), ..summary }
             }
         }
+    }
+
+    /// A driver: the cache and the context are its decoder's.
+    fn of_driver(checkpoint: &Checkpoint) -> ModelSummary {
+        let config = DriverConfig::from_checkpoint(checkpoint).ok();
+        let mut summary = ModelSummary::of_tensors(checkpoint, config.as_ref().map(|config| &config.text));
+        match Driver::load(checkpoint) {
+            Ok(driver) => {
+                let format = summary.default_kv_format();
+                summary.bytes_kv_per_token = driver.language().kv_bytes_per_token(format) as u64;
+            }
+            Err(error) => summary.unsupported = Some(error.to_string()),
+        }
+        summary
     }
 
     /// The same for a model that is loaded already; binding a large one again takes time.

@@ -9,7 +9,7 @@ use crate::error::ModelError;
 use crate::matrix::Matrix;
 use crate::names::{Part, Place};
 
-/// A matrix with an optional bias on its outputs.
+/// A matrix with an optional bias on its outputs, `[rows]`.
 pub(crate) struct Linear {
     pub(crate) weight: Matrix,
     pub(crate) bias: Option<Vec<f32>>,
@@ -139,6 +139,13 @@ impl Weights {
     /// Binds every tensor of the checkpoint.
     pub(crate) fn bind(checkpoint: &Checkpoint, config: &Config) -> Result<Weights, ModelError> {
         let binder = Binder::new(checkpoint, config);
+        let weights = Weights::bind_with(&binder, config)?;
+        binder.finish()?;
+        Ok(weights)
+    }
+
+    /// Binds the decoder's tensors, whatever else the checkpoint holds.
+    pub(crate) fn bind_with(binder: &Binder, config: &Config) -> Result<Weights, ModelError> {
         let (vocab, hidden) = (config.vocab_size, config.hidden_size);
         let embed_tokens = binder.matrix(Place::Model, Part::EmbedTokens, vocab, hidden)?;
         // Only a config that says so makes the embedding the head: elsewhere a missing head is a missing tensor.
@@ -146,18 +153,16 @@ impl Weights {
             .then(|| binder.matrix(Place::Model, Part::LmHead, vocab, hidden))
             .transpose()?;
         let layers = (0..config.num_hidden_layers)
-            .map(|index| layer(&binder, config, index))
+            .map(|index| layer(binder, config, index))
             .collect::<Result<Vec<_>, _>>()?;
         let lm_head = own_head.unwrap_or_else(|| embed_tokens.clone());
-        let weights = Weights {
+        Ok(Weights {
             norm: binder.vector(Place::Model, Part::Norm, hidden)?,
-            nextn: nextn(&binder, config, &embed_tokens, &lm_head)?,
+            nextn: nextn(binder, config, &embed_tokens, &lm_head)?,
             embed_tokens,
             layers,
             lm_head,
-        };
-        binder.finish()?;
-        Ok(weights)
+        })
     }
 }
 

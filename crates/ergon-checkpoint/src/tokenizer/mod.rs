@@ -15,10 +15,12 @@ mod pieces;
 mod pre;
 mod spm;
 mod stream;
+mod train;
 
 pub(crate) use config::TokenizerConfig;
 pub use error::TokenizerError;
 pub use stream::TextDecoder;
+pub use train::train_byte_level_bpe;
 
 use crate::{Checkpoint, CheckpointKind, files};
 use components::Affixes;

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use ergon_checkpoint::Checkpoint;
 use ergon_kernels::Cpu;
-use ergon_model::{DraftSegment, KvFormat, LogitsWanted, Model, Phase, Scratch, Segment, SequenceState};
+use ergon_model::{
+    DraftSegment, Input, KvFormat, LogitsWanted, Model, Phase, Scratch, Segment, SequenceState,
+};
 use safetensors::{Dtype, SafeTensors};
 
 /// Another folder of vectors, for instance one made with a fresh seed: `vectors/verify.py` sets it.
@@ -116,7 +118,8 @@ impl<'a> Runner<'a> {
     ) -> Vec<f32> {
         let (mut all, mut logits) = (Vec::new(), Vec::new());
         for part in tokens.chunks(chunk) {
-            let segment = Segment { tokens: part, state: &mut *state, phase, logits: LogitsWanted::All };
+            let input = Input::Tokens(part);
+            let segment = Segment { input, state: &mut *state, phase, logits: LogitsWanted::All };
             self.model.forward(self.cpu, &mut [segment], &mut self.scratch, &mut logits).unwrap();
             all.extend_from_slice(&logits);
         }

@@ -7,7 +7,7 @@ const MAX_DIM: usize = 1 << 24;
 /// Layers are held in lists; every published model has fewer than 200.
 const MAX_LAYERS: usize = 4096;
 
-fn value(key: &'static str, found: impl ToString, expected: impl Into<String>) -> ConfigError {
+pub(super) fn value(key: &'static str, found: impl ToString, expected: impl Into<String>) -> ConfigError {
     ConfigError::Value { key, found: found.to_string(), expected: expected.into() }
 }
 
@@ -19,7 +19,7 @@ fn dimension(key: &'static str, found: usize) -> Result<(), ConfigError> {
     }
 }
 
-fn positive(key: &'static str, found: f64) -> Result<(), ConfigError> {
+pub(super) fn positive(key: &'static str, found: f64) -> Result<(), ConfigError> {
     if found.is_finite() && found > 0.0 {
         Ok(())
     } else {

@@ -4,8 +4,14 @@
 //! keys of a GGUF header; both end in a [`Config`] that has been checked for everything the forward pass relies on.
 
 mod checks;
+mod driver;
 mod gguf;
 mod hf;
+
+pub use driver::{
+    ActionConfig, CameraConfig, DRIVER_MODEL_TYPE, DriverConfig, MAX_INSTRUCTION_TOKENS,
+    MAX_REASONING_TOKENS, VisionConfig,
+};
 
 use ergon_checkpoint::{Checkpoint, CheckpointKind, MetadataError};
 use ergon_kernels::ops::RopeLayout;
@@ -77,6 +83,14 @@ pub enum ConfigError {
         found: String,
         /// What it could say.
         supported: String,
+    },
+    /// A driver where a language model is wanted.
+    #[error(
+        "'{found}' is no language model: it drives. Run it with `ergon drive`; `generate` and `score` want one that writes"
+    )]
+    NotLanguage {
+        /// What the file says.
+        found: String,
     },
     /// A value that contradicts another, or lies outside what is possible.
     #[error("'{key}' is {found}, {expected}")]
@@ -285,6 +299,9 @@ impl Config {
     /// A key is missing, has the wrong type or an impossible value, or names a variant that does not run here.
     pub fn from_checkpoint(checkpoint: &Checkpoint) -> Result<Config, ConfigError> {
         let config = match checkpoint.kind() {
+            CheckpointKind::HuggingFace if DriverConfig::is_driver(checkpoint) => {
+                return Err(ConfigError::NotLanguage { found: DRIVER_MODEL_TYPE.to_string() });
+            }
             CheckpointKind::HuggingFace => hf::read(checkpoint.metadata())?,
             CheckpointKind::Gguf => gguf::read(checkpoint)?,
         };

@@ -13,7 +13,7 @@ use std::{hint::black_box, time::Instant};
 use anyhow::ensure;
 use ergon_engine::Engine;
 use ergon_kernels::Cpu;
-use ergon_model::{Config, LogitsWanted, ModelSummary, Phase, Scratch, Segment, SequenceState};
+use ergon_model::{Config, Input, LogitsWanted, ModelSummary, Phase, Scratch, Segment, SequenceState};
 use indicatif::ProgressBar;
 use serde::Serialize;
 
@@ -172,7 +172,8 @@ impl<'a> Bench<'a> {
             left -= piece.len();
             let wanted =
                 if phase == Phase::Decode || left == 0 { LogitsWanted::Last } else { LogitsWanted::None };
-            let segment = Segment { tokens: piece, state: &mut self.state, phase, logits: wanted };
+            let segment =
+                Segment { input: Input::Tokens(piece), state: &mut self.state, phase, logits: wanted };
             self.engine.model().forward(self.cpu, &mut [segment], &mut self.scratch, &mut self.logits)?;
             black_box(self.logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)));
         }

@@ -1,0 +1,142 @@
+//! The vision encoder: patches of all cameras to the tokens that the decoder reads.
+//!
+//! A patch passes two matrices with a GELU between, gets its learned position, and then attends, layer by layer, to the
+//! patches of every camera. In the end neighbouring patches are merged (as Qwen2-VL does, arXiv 2409.12191), which makes
+//! a quarter as many tokens of four times the width, and projected to the decoder's width.
+
+use ergon_kernels::{ActivationBuffer, Cpu, ops};
+
+use crate::binder::Binder;
+use crate::block::{BlockKv, BlockNames, BlockScratch, BlockShape, BlockWeights, bare, biased, norm};
+use crate::config::VisionConfig;
+use crate::error::ModelError;
+use crate::mlp::linear;
+use crate::scratch::sized;
+use crate::weights::Linear;
+
+const NAMES: BlockNames = BlockNames { norm1: "layer_norm1", out: "out_proj", norm2: "layer_norm2" };
+
+/// The encoder's weights.
+pub(crate) struct VisionEncoder {
+    config: VisionConfig,
+    /// `[stem_size, patch_len]` with bias
+    patch_in: Linear,
+    /// `[hidden_size, stem_size]` with bias
+    patch_out: Linear,
+    /// `[num_patches, hidden_size]`
+    positions: Vec<f32>,
+    layers: Vec<BlockWeights>,
+    /// `[hidden_size]`
+    post_layernorm: Vec<f32>,
+    /// `[text hidden size, merged patches * hidden_size]`
+    projector: Linear,
+}
+
+/// Buffers of one pass.
+#[derive(Default)]
+pub(crate) struct VisionScratch {
+    /// `[patches, stem_size]`
+    stem: Vec<f32>,
+    /// `[patches, stem_size]`
+    activated: Vec<f32>,
+    /// `[patches, hidden_size]`
+    hidden: Vec<f32>,
+    /// `[patches, hidden_size]`
+    normed: Vec<f32>,
+    /// `[tokens, merged patches * hidden_size]`
+    merged: Vec<f32>,
+    kv: BlockKv,
+    block: BlockScratch,
+    activations: ActivationBuffer,
+}
+
+impl VisionEncoder {
+    pub(crate) fn bind(
+        binder: &Binder,
+        config: &VisionConfig,
+        text_hidden: usize,
+    ) -> Result<VisionEncoder, ModelError> {
+        let (hidden, stem) = (config.hidden_size, config.stem_size);
+        let embeddings = |part: &str| format!("vision_model.embeddings.{part}");
+        let layer = |index: usize| {
+            let stem = format!("vision_model.encoder.layers.{index}");
+            BlockWeights::bind(binder, &stem, shape(config), &NAMES)
+        };
+        let merged = hidden * config.merged_patches();
+        Ok(VisionEncoder {
+            config: config.clone(),
+            patch_in: biased(binder, &embeddings("patch_in"), stem, config.patch_len())?,
+            patch_out: biased(binder, &embeddings("patch_out"), hidden, stem)?,
+            positions: binder
+                .whole_floats(&embeddings("position_embedding.weight"), &[config.num_patches(), hidden])?,
+            layers: (0..config.num_hidden_layers).map(layer).collect::<Result<_, _>>()?,
+            post_layernorm: norm(binder, "vision_model.post_layernorm", hidden)?,
+            projector: bare(binder, "multi_modal_projector.linear", text_hidden, merged)?,
+        })
+    }
+
+    /// Writes the image tokens `[num_tokens, text hidden size]` of the patches `[num_patches, patch_len]`.
+    pub(crate) fn forward(
+        &self,
+        cpu: &Cpu,
+        patches: &[f32],
+        scratch: &mut VisionScratch,
+        tokens: &mut [f32],
+    ) {
+        let config = &self.config;
+        let (count, width) = (config.num_patches(), config.hidden_size);
+        let VisionScratch { stem, activated, hidden, normed, merged, kv, block, activations } = scratch;
+        let stem = sized(stem, count * config.stem_size);
+        let formats = [self.patch_in.weight.format()];
+        let x = activations.prepare(cpu, patches, config.patch_len(), formats);
+        linear(cpu, &self.patch_in, x, stem);
+        let activated = sized(activated, stem.len());
+        ops::gelu_forward(cpu.isa, stem, activated);
+        let hidden = sized(hidden, count * width);
+        let x = activations.prepare(cpu, activated, config.stem_size, [self.patch_out.weight.format()]);
+        linear(cpu, &self.patch_out, x, hidden);
+        ops::add_in_place(cpu, hidden, &self.positions);
+
+        for layer in &self.layers {
+            layer.forward(cpu, shape(config), 0, hidden, kv, block);
+        }
+        let normed = sized(normed, hidden.len());
+        ops::rms_norm(cpu, hidden, &self.post_layernorm, config.rms_norm_eps, normed);
+        let merged = sized(merged, hidden.len());
+        merge(config, normed, merged);
+        let merged_width = width * config.merged_patches();
+        let x = activations.prepare(cpu, merged, merged_width, [self.projector.weight.format()]);
+        linear(cpu, &self.projector, x, tokens);
+    }
+}
+
+fn shape(config: &VisionConfig) -> BlockShape {
+    BlockShape {
+        hidden: config.hidden_size,
+        inner: config.intermediate_size,
+        heads: config.num_attention_heads,
+        eps: config.rms_norm_eps,
+    }
+}
+
+/// Puts the patches `[num_patches, hidden]` of each cell of neighbours side by side: cameras in order, cells row by row,
+/// within a cell the patches row by row.
+fn merge(config: &VisionConfig, patches: &[f32], merged: &mut [f32]) {
+    let (width, side) = (config.hidden_size, config.spatial_merge_size);
+    let mut out = merged.chunks_exact_mut(width);
+    let mut first = 0;
+    for camera in &config.cameras {
+        let (columns, rows) = camera.patch_grid(config.patch_size);
+        for (cell_row, cell_column) in
+            (0..rows / side).flat_map(|row| (0..columns / side).map(move |column| (row, column)))
+        {
+            for (row, column) in (0..side).flat_map(|row| (0..side).map(move |column| (row, column))) {
+                let patch = first + (cell_row * side + row) * columns + cell_column * side + column;
+                if let Some(out) = out.next() {
+                    out.copy_from_slice(&patches[patch * width..(patch + 1) * width]);
+                }
+            }
+        }
+        first += columns * rows;
+    }
+}
