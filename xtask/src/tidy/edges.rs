@@ -6,13 +6,31 @@ use super::Finding;
 use super::tree::Tree;
 
 /// Each crate and the crates of ours that it may import, tests included.
-const EDGES: [(&str, &[&str]); 7] = [
+const EDGES: [(&str, &[&str]); 10] = [
     ("ergon-types", &[]),
     ("ergon-kernels", &["ergon-types"]),
     ("ergon-checkpoint", &["ergon-types"]),
     ("ergon-model", &["ergon-types", "ergon-kernels", "ergon-checkpoint"]),
     ("ergon-engine", &["ergon-types", "ergon-kernels", "ergon-checkpoint", "ergon-model"]),
-    ("ergon", &["ergon-types", "ergon-kernels", "ergon-checkpoint", "ergon-model", "ergon-engine"]),
+    ("ergon-gate", &["ergon-types"]),
+    ("ergon-world", &["ergon-types"]),
+    (
+        "ergon-train",
+        &["ergon-types", "ergon-kernels", "ergon-checkpoint", "ergon-model", "ergon-engine", "ergon-world"],
+    ),
+    (
+        "ergon",
+        &[
+            "ergon-types",
+            "ergon-kernels",
+            "ergon-checkpoint",
+            "ergon-model",
+            "ergon-engine",
+            "ergon-gate",
+            "ergon-world",
+            "ergon-train",
+        ],
+    ),
     ("xtask", &[]),
 ];
 

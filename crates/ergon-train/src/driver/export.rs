@@ -1,0 +1,94 @@
+//! A trained network as a folder that the runtime loads: `config.json`, `tokenizer.json` and the averaged weights.
+
+use super::params::{TensorInfo, TensorKind};
+use super::trainer::Trainer;
+use ergon_checkpoint::writer::{TensorSpec, WriteError, Writer};
+use ergon_types::WeightFormat;
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+/// The tokenizer's settings, in the words of published models.
+const TOKENIZER_CONFIG: &str = "{\"tokenizer_class\": \"PreTrainedTokenizerFast\", \"bos_token\": \"<bos>\", \
+     \"eos_token\": \"</think>\", \"add_bos_token\": false, \"clean_up_tokenization_spaces\": false}\n";
+
+/// A folder that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// The operating system refused.
+    #[error("{}: {reason}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        reason: io::Error,
+    },
+    /// The weights cannot be written.
+    #[error(transparent)]
+    Weights(#[from] WriteError),
+    /// A tensor's size overflows.
+    #[error("tensor '{name}' cannot be stored; lower the sizes of the network")]
+    Tensor {
+        /// The tensor.
+        name: String,
+    },
+}
+
+fn format_of(kind: TensorKind) -> WeightFormat {
+    match kind {
+        TensorKind::Matrix | TensorKind::Table => WeightFormat::Bf16,
+        TensorKind::Vector | TensorKind::RouterBias => WeightFormat::F32,
+    }
+}
+
+fn bytes_of(tensor: &TensorInfo, values: &[f32]) -> Vec<u8> {
+    match format_of(tensor.kind) {
+        WeightFormat::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|value| to_bf16(*value).to_le_bytes()).collect(),
+    }
+}
+
+/// To nearest, ties to even; a NaN stays one.
+fn to_bf16(value: f32) -> u16 {
+    let bits = value.to_bits();
+    if value.is_nan() {
+        return (bits >> 16) as u16 | 1;
+    }
+    ((u64::from(bits) + 0x7fff + u64::from(bits >> 16 & 1)) >> 16) as u16
+}
+
+impl Trainer {
+    /// Writes the averaged weights, with the given `config.json` and `tokenizer.json`, as a model folder. Files that are
+    /// there are replaced; the weights last.
+    ///
+    /// # Errors
+    /// The operating system refuses.
+    pub fn export(&self, folder: &Path, config: &str, tokenizer: &str) -> Result<(), ExportError> {
+        let io_error = |path: &Path, reason| ExportError::Io { path: path.to_path_buf(), reason };
+        fs::create_dir_all(folder).map_err(|reason| io_error(folder, reason))?;
+        let texts = [
+            ("config.json", config),
+            ("tokenizer.json", tokenizer),
+            ("tokenizer_config.json", TOKENIZER_CONFIG),
+        ];
+        for (name, text) in texts {
+            let path = folder.join(name);
+            fs::write(&path, text).map_err(|reason| io_error(&path, reason))?;
+        }
+        let tensors = self.network().layout().tensors();
+        let specs = tensors.iter().map(|tensor| {
+            TensorSpec::of_format(&tensor.name, format_of(tensor.kind), &tensor.shape)
+                .ok_or_else(|| ExportError::Tensor { name: tensor.name.clone() })
+        });
+        let specs = specs.collect::<Result<Vec<_>, _>>()?;
+        let metadata = [("format".to_string(), "pt".to_string())];
+        let mut writer = Writer::create(&folder.join("model.safetensors"), &specs, &metadata, true)?;
+        for tensor in tensors {
+            let values = &self.state().average[tensor.range()];
+            writer.write(&tensor.name, &bytes_of(tensor, values))?;
+        }
+        Ok(writer.finish()?)
+    }
+}

@@ -1,0 +1,44 @@
+//! Training of the driver: samples on disk, the network with its gradients, the optimiser, checkpoints and export.
+
+mod action;
+mod batch;
+pub mod checkpoint;
+mod collect;
+mod config;
+mod context;
+mod decoder;
+pub mod export;
+mod layers;
+mod loss;
+mod network;
+mod optimizer;
+mod params;
+mod predictor;
+mod rounds;
+mod samples;
+mod shape;
+mod store;
+mod trainer;
+mod vision;
+mod vocabulary;
+
+pub use batch::{Augmentation, Batch, Sample, SampleError, check};
+pub use collect::{CollectError, Collector, Pilot, SAMPLE_S, SampleKind};
+pub use config::{
+    ActionSizes, CameraSizes, ConfigError, DecoderSizes, NetworkConfig, SpecialTokens, VisionSizes,
+};
+pub use context::{Arithmetic, Weights};
+pub use loss::{LossWeights, Losses};
+pub use network::{Network, Workspace};
+pub use optimizer::{AdamW, OptimizerState, Schedule};
+pub use params::{Layout, TensorInfo, TensorKind};
+pub use predictor::Predictor;
+pub use rounds::{Progress, ROUNDS, Round, RoundsError, Run};
+pub use samples::Samples;
+pub use shape::{DRIVER_CONFIG, driver_config, network_config};
+pub use store::{MAX_INSTRUCTION, MAX_REASONING, SampleStore, ShardWriter, StoreError};
+pub use trainer::{Position, TrainConfig, TrainError, Trainer, UpdateReport};
+pub use vocabulary::Vocabulary;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! From nothing to a driver: rounds of collecting and training in one folder, which can be stopped at any time and go on.
+//!
+//! Round 0 learns from the expert; every further round adds what the student meets while it drives itself. Data are
+//! collected in small files of a few episodes each that appear whole or not at all, so a stopped run loses at most one;
+//! every episode's seed follows from the run's seed, the round and its number, so the files do not depend on when they
+//! were made or on how many threads made them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use ergon_kernels::Cpu;
+use ergon_model::DriverConfig;
+use ergon_world::Rng;
+use ergon_world::episode::EpisodeOptions;
+
+use super::{
+    Augmentation, Batch, CollectError, Collector, DRIVER_CONFIG, Network, NetworkConfig, Pilot, SampleKind,
+    SampleStore, Schedule, ShardWriter, StoreError, TrainConfig, TrainError, Trainer, UpdateReport,
+    Vocabulary, Weights, checkpoint, driver_config, export, network_config,
+};
+
+/// Episodes in one file of samples.
+const EPISODES_PER_FILE: u64 = 8;
+/// Part of the samples that become goals by hindsight.
+const GOAL_PART: f64 = 0.4;
+/// Updates between two checkpoints.
+const CHECKPOINT_UPDATES: u64 = 400;
+
+/// One round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Round {
+    /// Episodes that are driven and kept.
+    pub episodes: u64,
+    /// Updates after them.
+    pub updates: u64,
+}
+
+/// The rounds that made the built-in driver.
+pub const ROUNDS: [Round; 5] = [
+    Round { episodes: 960, updates: 2400 },
+    Round { episodes: 320, updates: 1200 },
+    Round { episodes: 320, updates: 1200 },
+    Round { episodes: 320, updates: 1200 },
+    Round { episodes: 320, updates: 2000 },
+];
+
+/// What is being done, told to whoever shows it.
+#[derive(Clone, Debug)]
+pub enum Progress {
+    /// Files of samples of a round: done and all.
+    Collecting {
+        /// The round.
+        round: usize,
+        /// Files that are there.
+        done: usize,
+        /// Files of the round.
+        all: usize,
+    },
+    /// An update of a round.
+    Training {
+        /// The round.
+        round: usize,
+        /// The last update.
+        report: UpdateReport,
+        /// Updates of all rounds.
+        all_updates: u64,
+        /// Samples of an update.
+        batch: usize,
+    },
+    /// The model is being written.
+    Exporting,
+}
+
+/// A training that cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RoundsError {
+    /// Samples cannot be taken.
+    #[error(transparent)]
+    Collect(#[from] CollectError),
+    /// Samples cannot be written or read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The network cannot be trained.
+    #[error(transparent)]
+    Train(#[from] TrainError),
+    /// A checkpoint cannot be written or read.
+    #[error(transparent)]
+    Checkpoint(#[from] checkpoint::CheckpointError),
+    /// The model cannot be written.
+    #[error(transparent)]
+    Export(#[from] export::ExportError),
+    /// The vocabulary cannot be learned or read.
+    #[error(transparent)]
+    Tokenizer(#[from] ergon_checkpoint::TokenizerError),
+    /// A file of the run's folder.
+    #[error("{}: {reason}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        reason: std::io::Error,
+    },
+    /// The run was asked to stop; everything is kept.
+    #[error("stopped; go on with --resume")]
+    Stopped,
+}
+
+/// A run in a folder.
+pub struct Run<'a> {
+    folder: &'a Path,
+    seed: u64,
+    rounds: Vec<Round>,
+    cpu: &'a Cpu,
+    driver: DriverConfig,
+    network: NetworkConfig,
+    vocabulary: Vocabulary,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Run<'a> {
+    /// A run with the built-in shape. `scale` shortens all rounds. Setting `stop` makes it end at the next update or file.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn new(
+        folder: &'a Path,
+        seed: u64,
+        scale: f64,
+        cpu: &'a Cpu,
+        stop: &'a AtomicBool,
+    ) -> Result<Run<'a>, RoundsError> {
+        let driver = driver_config();
+        let network = network_config(&driver);
+        fs::create_dir_all(folder).map_err(io(folder))?;
+        let tokenizer = folder.join("tokenizer.json");
+        if !tokenizer.exists() {
+            let partial = folder.join("tokenizer.json.partial");
+            fs::write(&partial, Vocabulary::learn()?).map_err(io(&partial))?;
+            fs::rename(&partial, &tokenizer).map_err(io(&tokenizer))?;
+        }
+        let vocabulary = Vocabulary::open(&tokenizer)?;
+        let scaled = |n: u64, least: u64| ((n as f64 * scale).round() as u64).max(least);
+        let rounds = ROUNDS
+            .iter()
+            .map(|round| Round {
+                episodes: scaled(round.episodes, EPISODES_PER_FILE),
+                updates: scaled(round.updates, 4),
+            })
+            .collect();
+        Ok(Run { folder, seed, rounds, cpu, driver, network, vocabulary, stop })
+    }
+
+    /// Does all rounds, or what is left of them, and writes the model to `model` in the folder.
+    ///
+    /// # Errors
+    /// Whatever keeps the run from going on; nothing that was done is lost.
+    pub fn go(&self, tell: &mut (dyn FnMut(Progress) + Send)) -> Result<PathBuf, RoundsError> {
+        let all_updates: u64 = self.rounds.iter().map(|round| round.updates).sum();
+        let config = TrainConfig {
+            seed: self.seed,
+            schedule: Schedule {
+                peak: 1e-3,
+                warmup_updates: 200.min(all_updates / 10),
+                total_updates: all_updates,
+                final_fraction: 0.02,
+            },
+            ..TrainConfig::default()
+        };
+        let mut trainer = Trainer::new(&self.network, config, self.cpu)?;
+        let saved = self.folder.join("checkpoint.safetensors");
+        trainer.resume(&saved)?;
+        let mut until = 0;
+        for (index, round) in self.rounds.iter().enumerate() {
+            until += round.updates;
+            if trainer.state().updates >= until {
+                continue;
+            }
+            self.collect(index, round, &trainer, tell)?;
+            let samples = SampleStore::open_shards(&self.files_up_to(index), &self.network)?;
+            while trainer.state().updates < until {
+                let report = trainer.update(self.cpu, &samples)?;
+                let update = report.update;
+                let batch = trainer.config().batch;
+                tell(Progress::Training { round: index, report, all_updates, batch });
+                let stopped = self.stop.load(Ordering::Relaxed);
+                if stopped || update.is_multiple_of(CHECKPOINT_UPDATES) || update == until {
+                    trainer.save(&saved)?;
+                }
+                if stopped {
+                    return Err(RoundsError::Stopped);
+                }
+            }
+        }
+        tell(Progress::Exporting);
+        let model = self.folder.join("model");
+        let tokenizer = self.folder.join("tokenizer.json");
+        let tokenizer = fs::read_to_string(&tokenizer).map_err(io(&tokenizer))?;
+        trainer.export(&model, DRIVER_CONFIG, &tokenizer)?;
+        Ok(model)
+    }
+
+    fn round_folder(&self, round: usize) -> PathBuf {
+        self.folder.join(format!("round-{round}"))
+    }
+
+    fn files_of(&self, round: usize) -> Vec<PathBuf> {
+        let files = self.rounds[round].episodes.div_ceil(EPISODES_PER_FILE);
+        (0..files).map(|file| self.round_folder(round).join(format!("{file:05}.samples"))).collect()
+    }
+
+    fn files_up_to(&self, round: usize) -> Vec<PathBuf> {
+        (0..=round).flat_map(|round| self.files_of(round)).collect()
+    }
+
+    /// Makes the files of a round that are not there yet.
+    fn collect(
+        &self,
+        round: usize,
+        what: &Round,
+        trainer: &Trainer,
+        tell: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<(), RoundsError> {
+        let folder = self.round_folder(round);
+        fs::create_dir_all(&folder).map_err(io(&folder))?;
+        let files = self.files_of(round);
+        let missing: Vec<usize> = (0..files.len()).filter(|i| !files[*i].exists()).collect();
+        let weights = trainer.averaged_weights();
+        let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
+        let tell = Mutex::new(tell);
+        self.cpu.pool.run(self.cpu.pool.threads(), |_| {
+            loop {
+                let i = next.fetch_add(1, Ordering::Relaxed);
+                let stopped = self.stop.load(Ordering::Relaxed);
+                let Some(file) = missing.get(i).filter(|_| !stopped) else { break };
+                let first = *file as u64 * EPISODES_PER_FILE;
+                let episodes = first..(first + EPISODES_PER_FILE).min(what.episodes);
+                let made = self.collect_file(round, episodes, &files[*file], trainer.network(), &weights);
+                if let Err(error) = made {
+                    *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    break;
+                }
+                let done = files.len() - missing.len() + i + 1;
+                let mut tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
+                tell(Progress::Collecting { round, done, all: files.len() });
+            }
+        });
+        if let Some(error) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Err(error);
+        }
+        if self.stop.load(Ordering::Relaxed) { Err(RoundsError::Stopped) } else { Ok(()) }
+    }
+
+    fn collect_file(
+        &self,
+        round: usize,
+        episodes: std::ops::Range<u64>,
+        path: &Path,
+        network: &Network,
+        weights: &Weights,
+    ) -> Result<(), RoundsError> {
+        let partial = path.with_extension("partial");
+        let _ = fs::remove_file(&partial);
+        let mut writer = ShardWriter::open(&partial, &self.network)?;
+        let collector =
+            Collector { config: &self.driver, vocabulary: &self.vocabulary, goal_part: GOAL_PART };
+        let mut work = network.workspace();
+        let mut batch = Batch::default();
+        for episode in episodes {
+            // Far apart, so that no seed occurs in two rounds, nor among those that people try.
+            let seed = Rng::new(self.seed).split(0x7261 + round as u64).split(episode).next_u64() | 1 << 63;
+            let mut predict = |sample: &super::Sample| {
+                batch.clear(1);
+                batch.push(&self.network, sample, Augmentation::NONE, &Rng::new(seed), 1.0);
+                network.predict(weights, &batch, &mut work, (seed, true))
+            };
+            let mut pilot = if round == 0 { Pilot::Expert } else { Pilot::Student(&mut predict) };
+            for mut sample in collector.episode(seed, &EpisodeOptions::default(), &mut pilot)? {
+                if round > 0 && sample.kind == SampleKind::Expert as u8 {
+                    sample.kind = SampleKind::Student as u8;
+                }
+                writer.push(&sample)?;
+            }
+        }
+        writer.flush()?;
+        drop(writer);
+        fs::rename(&partial, path).map_err(io(path))
+    }
+}
+
+fn io(path: &Path) -> impl FnOnce(std::io::Error) -> RoundsError + '_ {
+    move |reason| RoundsError::Io { path: path.to_path_buf(), reason }
+}
