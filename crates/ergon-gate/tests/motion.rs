@@ -113,15 +113,18 @@ fn a_quiet_plan_is_cleared_with_margins() {
     assert!(verdict.findings().iter().any(|finding| finding.rule == Rule::RssLongitudinal));
 }
 
+/// What is done to a plan.
+type Change = fn(&mut Trajectory);
+
 #[test]
 fn each_rule_refuses_what_it_is_for() {
     let free = scene(15.0, &[], &[]);
-    let with = |change: fn(&mut Trajectory)| {
+    let with = |change: Change| {
         let mut plan = straight(15.0, 0.0);
         change(&mut plan);
         plan
     };
-    let cases: [(Rule, fn(&mut Trajectory)); 9] = [
+    let cases: [(Rule, Change); 9] = [
         (Rule::Finite, |p| p.points[7].curvature_per_m = f64::NAN),
         (Rule::TimeOrder, |p| p.points.swap(3, 4)),
         (Rule::Duration, |p| p.points.truncate(20)),
@@ -186,6 +189,15 @@ fn others_are_kept_clear_of() {
     assert!(
         refused_by(lane_change(15.0, 3.5, 4.0), &scene(15.0, &[car(4, -29.0, 3.5, 16.0)], &[])).is_empty()
     );
+}
+
+#[test]
+fn who_stands_may_stand() {
+    let mut crossing = car(9, 2.0, -12.0, 10.0);
+    crossing.state.heading_rad = std::f64::consts::FRAC_PI_2;
+    let objects = [crossing];
+    assert!(refused_by(straight(0.0, 0.0), &scene(0.0, &objects, &[])).is_empty());
+    assert_eq!(refused_by(straight(0.0, 2.0), &scene(0.0, &objects, &[])), [Rule::Collision]);
 }
 
 /// Random numbers without a library: Knuth's MMIX generator.

@@ -76,6 +76,12 @@ pub enum ActorKind {
     Obstacle,
 }
 
+impl ActorKind {
+    /// Those that drive in lanes.
+    pub const VEHICLES: [ActorKind; 5] =
+        [ActorKind::Car, ActorKind::Truck, ActorKind::Bus, ActorKind::Motorcycle, ActorKind::Bicycle];
+}
+
 impl fmt::Display for ActorKind {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {

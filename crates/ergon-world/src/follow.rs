@@ -86,6 +86,9 @@ pub fn control(state: &VehicleState, trajectory: &Trajectory) -> Control {
     let reach = ACROSS_MIN_M.max(ACROSS_S * v);
     let across = error.y.clamp(-0.5 * reach, 0.5 * reach);
     let curvature = next.curvature_per_m - across / (reach * reach) - 2.0 * turn.sin() / reach;
+    if !(along.is_finite() && curvature.is_finite()) {
+        return stop;
+    }
     Control {
         acceleration_mps2: along,
         steering_rate_radps: steering_rate(state, v + along * CONTROL_S, curvature),

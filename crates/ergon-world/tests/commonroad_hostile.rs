@@ -1,4 +1,5 @@
 //! Broken and absurd files: each is refused with what is wrong, where, and what to do; nothing panics.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use ergon_world::commonroad::{CommonRoadError, OBSTACLES_MAX, read};
 

@@ -111,7 +111,7 @@ fn waypoints_at_one_place_mean_standing() {
 #[test]
 fn absurd_waypoints_stay_finite() {
     let smoother = follow::Smoother::new(16, 0.25, 0.15);
-    for scale in [0.0, 1e3, 1e9] {
+    for scale in [0.0, 1e3, 1e9, f64::NAN, f64::INFINITY] {
         let start = VehicleState { speed_mps: 10.0, ..VehicleState::default() };
         let waypoints: Vec<Point> =
             (0..16).map(|k| Point::new(scale * (k as f64).sin(), scale * (k as f64 * 7.0).cos())).collect();

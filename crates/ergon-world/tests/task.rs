@@ -7,23 +7,9 @@ use ergon_world::generate::RoadKind;
 use ergon_world::task::*;
 
 fn all_instructions() -> Vec<Instruction> {
-    let mut all = vec![
-        Instruction::FollowRoute,
-        Instruction::KeepLane,
-        Instruction::ChangeLane(Side::Left),
-        Instruction::ChangeLane(Side::Right),
-        Instruction::Turn(Turn::Left),
-        Instruction::Turn(Turn::Right),
-        Instruction::Turn(Turn::Straight),
-        Instruction::Stop,
-        Instruction::PullOver,
-        Instruction::SlowDown,
-        Instruction::SpeedUp,
-        Instruction::ReachGoal,
-    ];
+    let mut all = Instruction::PLAIN.to_vec();
     all.extend([20, 30, 50, 80, 120].map(|kmh| Instruction::SetSpeed { kmh }));
-    let kinds = [ActorKind::Car, ActorKind::Truck, ActorKind::Bus, ActorKind::Motorcycle, ActorKind::Bicycle];
-    all.extend(kinds.map(Instruction::Follow));
+    all.extend(ActorKind::VEHICLES.map(Instruction::Follow));
     all
 }
 

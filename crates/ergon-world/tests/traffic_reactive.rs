@@ -23,10 +23,11 @@ fn carry(world: &mut World, route: &[i64]) {
     let Some(seen) = surroundings(world, route) else { return };
     let idm = Idm { desired_speed_mps: 14.0, ..Idm::default() };
     let mut a = idm.acceleration(ego.speed_mps, 14.0, seen.lead.map(|lead| (lead.gap_m, lead.speed_mps)));
-    if let Some((color, gap_m)) = seen.light {
-        if color != ergon_types::LightColor::Green && gap_m > -1.0 {
-            a = a.min(idm.acceleration(ego.speed_mps, 14.0, Some((gap_m + 1.5, 0.0))));
-        }
+    if let Some((color, gap_m)) = seen.light
+        && color != ergon_types::LightColor::Green
+        && gap_m > -1.0
+    {
+        a = a.min(idm.acceleration(ego.speed_mps, 14.0, Some((gap_m + 1.5, 0.0))));
     }
     let v = (ego.speed_mps + 0.1 * a).max(0.0);
     let path = lane_path(&world.scenario().roads, seen.lanelet, 0.0, route, [10.0, 200.0]).expect("a lane");

@@ -12,8 +12,21 @@ const STEP_S: f64 = 0.1;
 const FOLLOWER_DELAY_S: f64 = 1.0;
 const FOLLOWER_BRAKE_MPS2: f64 = 3.0;
 
+/// A vehicle slower than this stands, and a plan that leads no farther than this leaves it where it is.
+const STANDING_MPS: f64 = 0.05;
+const STANDING_M: f64 = 0.1;
+
 pub(super) fn check(plan: &Trajectory, scene: &MotionScene, limits: &MotionLimits, verdict: &mut Verdict) {
     let steps = (limits.horizon_s / STEP_S).round() as usize;
+    // Who stands and goes on standing hits nobody.
+    let moves_m = plan
+        .points
+        .iter()
+        .filter(|p| p.t_s >= scene.now_s)
+        .map(|p| (p.x_m - scene.ego.x_m).hypot(p.y_m - scene.ego.y_m));
+    if scene.ego.speed_mps.abs() < STANDING_MPS && moves_m.fold(0.0, f64::max) < STANDING_M {
+        return;
+    }
     let ego_now = ego_box(scene, scene.ego.x_m, scene.ego.y_m, scene.ego.heading_rad);
     for object in scene.objects {
         let now = project(object, 0.0, false);

@@ -2,10 +2,13 @@
 
 use ergon_types::Trajectory;
 
-use super::{MotionLimits, Rule, Verdict};
+use super::{MotionLimits, MotionScene, Rule, Verdict};
 
-pub(super) fn check(plan: &Trajectory, limits: &MotionLimits, verdict: &mut Verdict) {
-    for p in &plan.points {
+pub(super) fn check(plan: &Trajectory, scene: &MotionScene, limits: &MotionLimits, verdict: &mut Verdict) {
+    // What lies beyond the horizon is planned anew before it is driven.
+    let end = plan.points.partition_point(|p| p.t_s <= scene.now_s + limits.horizon_s);
+    let points = &plan.points[..end];
+    for p in points {
         let v = p.speed_mps;
         let (a, t) = (p.acceleration_mps2, p.t_s);
         if v < 0.0 {
@@ -19,7 +22,7 @@ pub(super) fn check(plan: &Trajectory, limits: &MotionLimits, verdict: &mut Verd
         let lateral = v * v * p.curvature_per_m;
         verdict.value(Rule::LateralAcceleration, lateral.abs(), limits.lateral_acceleration_max_mps2, t);
     }
-    for pair in plan.points.windows(2) {
+    for pair in points.windows(2) {
         let (p, q) = (&pair[0], &pair[1]);
         let dt = q.t_s - p.t_s;
         let (v, a, kappa) = (0.5 * (p.speed_mps + q.speed_mps), q.acceleration_mps2, q.curvature_per_m);

@@ -32,7 +32,7 @@ pub struct MotionLimits {
     pub jump_max_m: f64,
     /// How far a corner may stand over the road's edge. Tighter: less.
     pub overhang_max_m: f64,
-    /// Which part of a plan is held against others and the road's edge. Tighter: more.
+    /// Which part of a plan is held against the limits of motion, others and the road's edge. Tighter: more.
     pub horizon_s: f64,
     /// Least gap between the boxes for the collision rule. Tighter: more.
     pub clearance_m: f64,

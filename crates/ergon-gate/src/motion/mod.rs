@@ -53,7 +53,7 @@ fn judge(plan: &Trajectory, scene: &MotionScene, limits: &MotionLimits) -> Verdi
     if !verdict.is_cleared() {
         return verdict;
     }
-    kinematics::check(plan, limits, &mut verdict);
+    kinematics::check(plan, scene, limits, &mut verdict);
     continuity::check(plan, scene, limits, &mut verdict);
     road_edge::check(plan, scene, limits, &mut verdict);
     collision::check(plan, scene, limits, &mut verdict);

@@ -152,11 +152,12 @@ impl Verdict {
         self.findings.iter().filter(|finding| !finding.holds())
     }
 
-    /// The first broken rule, or the one with the smallest margin relative to its limit.
+    /// The first broken rule, or the one of those about the motion that has the smallest margin for its limit. The rules of
+    /// form hold or do not: they have no margin to speak of.
     pub fn worst(&self) -> Option<&Finding> {
-        let relative = |finding: &&Finding| finding.margin() / finding.limit.abs().max(1e-3);
-        self.broken()
-            .next()
-            .or_else(|| self.findings.iter().min_by(|a, b| relative(a).total_cmp(&relative(b))))
+        let relative = |finding: &&Finding| finding.margin() / finding.limit.abs().max(1.0);
+        let of_motion = self.findings.iter().filter(|finding| finding.rule > Rule::Age);
+        let tightest = of_motion.min_by(|a, b| relative(a).total_cmp(&relative(b)));
+        self.broken().next().or(tightest)
     }
 }

@@ -3,6 +3,7 @@
 use super::params::{TensorInfo, TensorKind};
 use super::trainer::Trainer;
 use ergon_checkpoint::writer::{TensorSpec, WriteError, Writer};
+use ergon_kernels::float::f32_to_bf16;
 use ergon_types::WeightFormat;
 use std::{
     fs, io,
@@ -46,17 +47,8 @@ fn format_of(kind: TensorKind) -> WeightFormat {
 fn bytes_of(tensor: &TensorInfo, values: &[f32]) -> Vec<u8> {
     match format_of(tensor.kind) {
         WeightFormat::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|value| to_bf16(*value).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|value| f32_to_bf16(*value).to_le_bytes()).collect(),
     }
-}
-
-/// To nearest, ties to even; a NaN stays one.
-fn to_bf16(value: f32) -> u16 {
-    let bits = value.to_bits();
-    if value.is_nan() {
-        return (bits >> 16) as u16 | 1;
-    }
-    ((u64::from(bits) + 0x7fff + u64::from(bits >> 16 & 1)) >> 16) as u16
 }
 
 impl Trainer {

@@ -38,12 +38,11 @@ pub struct Round {
 }
 
 /// The rounds that made the built-in driver.
-pub const ROUNDS: [Round; 5] = [
+pub const ROUNDS: [Round; 4] = [
     Round { episodes: 960, updates: 2400 },
     Round { episodes: 320, updates: 1200 },
     Round { episodes: 320, updates: 1200 },
-    Round { episodes: 320, updates: 1200 },
-    Round { episodes: 320, updates: 2000 },
+    Round { episodes: 320, updates: 1600 },
 ];
 
 /// What is being done, told to whoever shows it.

@@ -15,7 +15,7 @@ use std::{
 const MAGIC: [u8; 8] = *b"ERGNSMPL";
 const VERSION: u32 = 1;
 const HEADER_BYTES: u64 = 64;
-/// Most tokens of an instruction and of a reasoning.
+/// Most tokens of an instruction.
 pub const MAX_INSTRUCTION: usize = 24;
 /// Most tokens of a reasoning.
 pub const MAX_REASONING: usize = 24;

@@ -343,7 +343,7 @@ impl Trainer {
                 samples.read(u64::from(place), record, sample)?;
                 let number = first + (index * config.micro_batch.max(1) + inside) as u64;
                 let share = sample.weight / config.batch as f32;
-                batch.push(&self.network.config(), sample, config.augmentation, &noise.split(number), share);
+                batch.push(self.network.config(), sample, config.augmentation, &noise.split(number), share);
             }
             losses.add(self.network.losses_and_gradients(
                 &self.weights,

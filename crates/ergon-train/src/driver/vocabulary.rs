@@ -8,7 +8,7 @@ use ergon_checkpoint::{Tokenizer, TokenizerError, train_byte_level_bpe};
 use ergon_types::{ActorKind, LightColor};
 use ergon_world::Rng;
 use ergon_world::task::{
-    DistanceBucket, Facts, Instruction, Language, Lead, Manoeuvre, Motion, Side, Turn, describe, phrase,
+    DistanceBucket, Facts, Instruction, Language, Lead, Manoeuvre, Motion, Side, describe, phrase,
 };
 
 use super::SpecialTokens;
@@ -30,7 +30,7 @@ impl Vocabulary {
     /// When the tokenizer cannot be trained.
     pub fn learn() -> Result<String, TokenizerError> {
         let texts = corpus();
-        Ok(train_byte_level_bpe(texts.iter().map(String::as_str), VOCABULARY, &SPECIAL)?)
+        train_byte_level_bpe(texts.iter().map(String::as_str), VOCABULARY, &SPECIAL)
     }
 
     /// The tokenizer in a file.
@@ -46,7 +46,7 @@ impl Vocabulary {
     /// # Errors
     /// When the text cannot be encoded.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        Ok(self.tokenizer.encode(text, false)?)
+        self.tokenizer.encode(text, false)
     }
 
     /// Ids of the framing tokens.
@@ -73,22 +73,8 @@ fn corpus() -> Vec<String> {
 }
 
 fn phrases(rng: &mut Rng) -> BTreeSet<String> {
-    let kinds = [ActorKind::Car, ActorKind::Truck, ActorKind::Bus, ActorKind::Motorcycle, ActorKind::Bicycle];
-    let mut instructions = vec![
-        Instruction::FollowRoute,
-        Instruction::KeepLane,
-        Instruction::ChangeLane(Side::Left),
-        Instruction::ChangeLane(Side::Right),
-        Instruction::Turn(Turn::Left),
-        Instruction::Turn(Turn::Right),
-        Instruction::Turn(Turn::Straight),
-        Instruction::Stop,
-        Instruction::PullOver,
-        Instruction::SlowDown,
-        Instruction::SpeedUp,
-        Instruction::ReachGoal,
-    ];
-    instructions.extend(kinds.map(Instruction::Follow));
+    let mut instructions = Instruction::PLAIN.to_vec();
+    instructions.extend(ActorKind::VEHICLES.map(Instruction::Follow));
     instructions.extend((1..=13).map(|tens| Instruction::SetSpeed { kmh: tens * 10 }));
     let mut texts = BTreeSet::new();
     for instruction in instructions {
@@ -105,10 +91,9 @@ fn one_of<T: Copy>(rng: &mut Rng, options: &[T]) -> T {
 }
 
 fn random_facts(rng: &mut Rng) -> Facts {
-    let kinds = [ActorKind::Car, ActorKind::Truck, ActorKind::Bus, ActorKind::Motorcycle, ActorKind::Bicycle];
     let lanes = 1 + rng.below(6) as u8;
     let lead = Lead {
-        kind: one_of(rng, &kinds),
+        kind: one_of(rng, &ActorKind::VEHICLES),
         distance: one_of(rng, &[DistanceBucket::Close, DistanceBucket::Middle, DistanceBucket::Far]),
         motion: one_of(rng, &[Motion::Stopped, Motion::Slower, Motion::Steady, Motion::Faster]),
     };

@@ -4,7 +4,7 @@
 use ergon_types::{Control, VehicleState};
 
 use super::line::DriveLine;
-use super::search::{Found, Ground, Search, Style};
+use super::search::{Found, Ground, STEPS_ALL_MAX, Search, Style};
 use super::space::{Edges, Timetable};
 use crate::geometry::{Point, Polyline, wrap_angle};
 use crate::road::{ElementId, Lanelet, RoadNetwork};
@@ -82,6 +82,10 @@ const STYLES: [Style; 7] = [
 /// From this style on only the most promising lines are tried.
 const DEAR_STYLES: usize = 4;
 const DEAR_LINES: usize = 2;
+/// Motions from one decision to the next in one search at most, about ...
+const MOTIONS_MAX: usize = 1_000_000;
+/// ... at so many from each state.
+const MOTIONS_PER_STATE: usize = 50;
 /// First angles of the front wheels that are tried when straight ones lead nowhere.
 const FIRST_ANGLES_RAD: [f64; 6] = [0.12, -0.12, 0.3, -0.3, 0.5, -0.5];
 
@@ -110,7 +114,7 @@ pub fn solve(scenario: &Scenario) -> Result<Solution, Box<Unsolved>> {
     let start_step = (scenario.problem.initial.t_s / scenario.step_s).round().max(0.0) as usize;
     let last_step = goals.iter().map(|goal| goal.steps[1]).max().unwrap_or(0);
     let edges = Edges::new(&scenario.roads);
-    let table = Timetable::recorded(scenario, last_step + 2);
+    let table = Timetable::recorded(scenario, last_step.min(start_step + STEPS_ALL_MAX) + 2);
     let ground = Ground {
         roads: &scenario.roads,
         edges: &edges,
@@ -148,11 +152,9 @@ pub fn solve(scenario: &Scenario) -> Result<Solution, Box<Unsolved>> {
             continue;
         }
         let turned = Ground { start: VehicleState { steering_angle_rad: angle, ..start }, ..ground };
-        for style in [STYLES[2], STYLES[5]] {
-            let few = DEAR_LINES.min(lines.len());
-            if let Some(solution) = attempt(&turned, &lines[..few], style, last_step, &mut unsolved) {
-                return Ok(solution);
-            }
+        let few = DEAR_LINES.min(lines.len());
+        if let Some(solution) = attempt(&turned, &lines[..few], STYLES[2], last_step, &mut unsolved) {
+            return Ok(solution);
         }
     }
     unsolved.why = obstruction(&ground, &lines, last_step);
@@ -167,14 +169,7 @@ fn attempt(
     last_step: usize,
     unsolved: &mut Unsolved,
 ) -> Option<Solution> {
-    let horizon_s = (last_step - ground.start_step.min(last_step)) as f64 * ground.step_s;
-    // Long tasks have many layers: fewer states in each keep the time of a failure bounded.
-    let width = (style.width as f64 * (8.0 / horizon_s).min(1.0)).max(100.0) as usize;
-    let style = Style {
-        layer_s: layer_s(last_step - ground.start_step.min(last_step), ground.step_s),
-        width,
-        ..style
-    };
+    let style = fitted(style, ground, last_step);
     for (line, lane_m) in lines {
         unsolved.searches += 1;
         match Search::new(ground, line, *lane_m, style).run() {
@@ -189,6 +184,16 @@ fn attempt(
         }
     }
     None
+}
+
+/// A style with its time between decisions, and with fewer states to keep where there are many layers: this bounds the
+/// time of a failure.
+fn fitted(style: Style, ground: &Ground<'_>, last_step: usize) -> Style {
+    let steps = last_step.saturating_sub(ground.start_step).min(STEPS_ALL_MAX);
+    let layer_s = layer_s(steps, ground.step_s);
+    let layers = (steps as f64 * ground.step_s / layer_s).ceil().max(1.0) as usize;
+    let width = style.width.min(MOTIONS_MAX / (layers * MOTIONS_PER_STATE)).max(50);
+    Style { layer_s, width, ..style }
 }
 
 /// Time between decisions: finer where there is little time.
@@ -209,8 +214,7 @@ fn layer_s(steps: usize, step_s: f64) -> f64 {
 fn obstruction(ground: &Ground<'_>, lines: &[(DriveLine, f64)], last_step: usize) -> Obstruction {
     let nobody = Timetable::recorded(&Scenario::default(), 0);
     let nowhere = Edges::new(&RoadNetwork::default());
-    let style =
-        Style { layer_s: layer_s(last_step - ground.start_step.min(last_step), ground.step_s), ..STYLES[1] };
+    let style = fitted(STYLES[1], ground, last_step);
     let reaches = |table: &Timetable, edges: &Edges| {
         let ground = Ground { table, edges, ..*ground };
         lines.iter().any(|(line, lane_m)| Search::new(&ground, line, *lane_m, style).run().is_ok())

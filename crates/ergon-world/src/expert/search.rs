@@ -15,6 +15,8 @@ use crate::vehicle;
 
 /// Time steps between two decisions at most.
 const STEPS_MAX: usize = 5;
+/// Time steps of a whole search at most: four minutes of 0.1 s.
+pub(super) const STEPS_ALL_MAX: usize = 2400;
 /// Accelerations to choose from when the front wheels are turned freely.
 const FEW_ACCELERATIONS: [f64; 6] = [0.0, -1.5, 1.5, -4.0, 3.8, -7.5];
 /// Curvatures to choose from then.
@@ -115,7 +117,8 @@ impl<'a> Search<'a> {
         let (from, _) = line.project(Point::new(ground.start.x_m, ground.start.y_m));
         let aims: Vec<Aim> =
             ground.goals.iter().flat_map(|goal| aims_of(goal, ground.roads, line, from)).collect();
-        let last_step = aims.iter().map(|aim| aim.steps[1]).max().unwrap_or(0);
+        let last_step =
+            aims.iter().map(|aim| aim.steps[1]).max().unwrap_or(0).min(ground.start_step + STEPS_ALL_MAX);
         Search { ground, line, style, lane_m, aims, nodes: Vec::new(), last_step }
     }
 
@@ -158,7 +161,7 @@ impl<'a> Search<'a> {
                 break;
             }
             step += taken;
-            layer = self.keep(children, step);
+            layer = self.keep(children);
         }
         let last = layer.first().copied().unwrap_or(0);
         let (states, controls) = self.trace(last);
@@ -397,7 +400,7 @@ impl<'a> Search<'a> {
     }
 
     /// The best children, of each kind of place and motion only the best one, from every region of places some.
-    fn keep(&mut self, mut children: Vec<(f64, Node)>, _step: usize) -> Vec<usize> {
+    fn keep(&mut self, mut children: Vec<(f64, Node)>) -> Vec<usize> {
         let width = self.style.width;
         children.sort_by(|a, b| a.0.total_cmp(&b.0));
         let cell = |value: f64, size: f64| (value / size).round() as i32;

@@ -119,6 +119,22 @@ pub enum Family {
 }
 
 impl Instruction {
+    /// Those that say all by themselves: without a speed, without somebody to follow.
+    pub const PLAIN: [Instruction; 12] = [
+        Instruction::FollowRoute,
+        Instruction::KeepLane,
+        Instruction::ChangeLane(Side::Left),
+        Instruction::ChangeLane(Side::Right),
+        Instruction::Turn(Turn::Left),
+        Instruction::Turn(Turn::Right),
+        Instruction::Turn(Turn::Straight),
+        Instruction::Stop,
+        Instruction::PullOver,
+        Instruction::SlowDown,
+        Instruction::SpeedUp,
+        Instruction::ReachGoal,
+    ];
+
     /// The worlds in which it can be carried out.
     pub fn family(self) -> Family {
         match self {

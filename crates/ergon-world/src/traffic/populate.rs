@@ -144,7 +144,7 @@ pub(super) fn start(
     if options.density > 0.0 {
         let spacing_m = spacing_m(layout.kind) / options.density;
         for lane in 0..net.lanes.len() {
-            fill_lane(net, lane, spacing_m, at, ego, &mut supply, &mut rng_spots, &mut agents);
+            fill_lane(net, lane, spacing_m, ego, &mut supply, &mut rng_spots, &mut agents);
         }
     }
     if agents.len() > AGENTS_MAX {
@@ -201,12 +201,11 @@ fn leaves_room(ego: &VehicleState, at: Point, half_length_m: f64) -> bool {
     local.y.abs() > 6.0 || local.x > ahead_m + half_length_m || local.x < -behind_m - half_length_m
 }
 
-#[allow(clippy::too_many_arguments)]
+/// Vehicles along a lane, where they fit between those that are there.
 fn fill_lane(
     net: &Net,
     lane: usize,
     spacing_m: f64,
-    at: Point,
     ego: &VehicleState,
     supply: &mut Supply,
     rng: &mut Rng,
@@ -216,6 +215,7 @@ fn fill_lane(
     if road.is_junction || matches!(road.kind, LaneletKind::Shoulder | LaneletKind::Intersection) {
         return;
     }
+    let at = Point::new(ego.x_m, ego.y_m);
     let mut s_m = rng.range(0.0, spacing_m);
     while s_m < road.length_m - 6.0 {
         let mut agent = supply.agent(net, lane, s_m);

@@ -1,5 +1,6 @@
 //! Checks a scenario against the facts that `vectors/commonroad/expect.py` printed from commonroad-io: see there for the
 //! lines.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use ergon_types::{ActorState, LightColor};
 use ergon_world::commonroad::Reading;
@@ -11,7 +12,7 @@ use ergon_world::scenario::Scenario;
 const TOLERANCE: f64 = 1e-6;
 
 /// Every line of `expected` that does not hold, with what was found instead.
-pub fn mismatches(expected: &str, reading: &Reading) -> Vec<String> {
+pub(crate) fn mismatches(expected: &str, reading: &Reading) -> Vec<String> {
     expected
         .lines()
         .filter_map(|line| {
