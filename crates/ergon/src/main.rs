@@ -40,5 +40,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Chat(args) => commands::chat::run(&args),
         Command::Convert(args) => commands::convert::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Drive(args) => commands::drive::run(&args),
+        Command::Train(args) => commands::train::run(&args),
     }
 }

@@ -3,6 +3,8 @@
 // Doc comments are help texts here, where brackets mark what may be left out.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod drive;
+mod train;
 mod values;
 
 use std::path::PathBuf;
@@ -11,6 +13,8 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use ergon_kernels::Isa;
 use ergon_types::{ByteSize, WeightFormat};
 
+pub(crate) use drive::{DriveArgs, GateChoice, PolicyChoice};
+pub(crate) use train::{TrainArgs, TrainDriverArgs, TrainWhat};
 pub(crate) use values::TokenIds;
 
 /// Seed of the sampler when none is given: fixed, so that the same command gives the same answer.
@@ -28,6 +32,10 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
+    /// Drive: in traffic of its own making, or in recorded scenarios
+    Drive(DriveArgs),
+    /// Train a model on this machine
+    Train(TrainArgs),
     /// Tell what is in a model: architecture, sizes, formats; reads headers only
     Inspect(InspectArgs),
     /// Teacher-forced logits and perplexity of a text

@@ -3,6 +3,8 @@
 pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod convert;
+pub(crate) mod drive;
 pub(crate) mod generate;
 pub(crate) mod inspect;
 pub(crate) mod score;
+pub(crate) mod train;

@@ -1,0 +1,38 @@
+//! The flags of `ergon train`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::values;
+
+#[derive(Args)]
+pub(crate) struct TrainArgs {
+    #[command(subcommand)]
+    pub(crate) what: TrainWhat,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TrainWhat {
+    /// The built-in driver, from nothing: roads, expert, imitation, rounds on its own mistakes
+    Driver(TrainDriverArgs),
+}
+
+#[derive(Args)]
+pub(crate) struct TrainDriverArgs {
+    /// Folder for data, checkpoints and, in the end, the model; a run that was stopped goes on where it was
+    #[arg(long, value_name = "DIR", default_value = "driver-training")]
+    pub(crate) out: PathBuf,
+    /// Go on with the run in --out; without it a folder that holds a run is refused
+    #[arg(long)]
+    pub(crate) resume: bool,
+    /// Seed of data, weights and order
+    #[arg(long, value_name = "N", default_value_t = super::DEFAULT_SEED)]
+    pub(crate) seed: u64,
+    /// Share of the full schedule: 1 is what the built-in model had, 0.01 is a quick trial
+    #[arg(long, value_name = "PART", default_value_t = 1.0)]
+    pub(crate) scale: f64,
+    /// Threads that compute [default: the physical cores]
+    #[arg(long, value_name = "N", value_parser = values::threads)]
+    pub(crate) threads: Option<usize>,
+}

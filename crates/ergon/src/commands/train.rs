@@ -1,0 +1,105 @@
+//! `ergon train`: training on this machine.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context, ensure};
+use ergon_kernels::Cpu;
+use ergon_train::driver::{Progress, RoundsError, Run};
+
+use crate::args::{TrainArgs, TrainDriverArgs, TrainWhat};
+use crate::failure::Interrupted;
+use crate::{output, progress};
+
+/// Updates between two lines in a pipe, where there is no bar.
+const LINE_UPDATES: u64 = 100;
+
+pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
+    match &args.what {
+        TrainWhat::Driver(args) => driver(args),
+    }
+}
+
+fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
+    ensure!(
+        args.scale.is_finite() && args.scale > 0.0 && args.scale <= 10.0,
+        "--scale {} is no part of a schedule; give a number above 0, at most 10",
+        args.scale
+    );
+    ensure!(
+        args.resume
+            || !args.out.join("checkpoint.safetensors").exists() && !args.out.join("round-0").exists(),
+        "{} holds a run already; go on with --resume, or give another folder with --out",
+        args.out.display()
+    );
+    let stop = Arc::new(AtomicBool::new(false));
+    let pressed = Arc::clone(&stop);
+    ctrlc::set_handler(move || pressed.store(true, Ordering::SeqCst)).context("cannot listen for Ctrl-C")?;
+    let cpu = Cpu::new(args.threads.unwrap_or_else(num_cpus::get_physical));
+    let run = Run::new(&args.out, args.seed, args.scale, &cpu, &stop)?;
+    let mut teller = Teller::new();
+    match run.go(&mut |progress| teller.tell(progress)) {
+        Ok(model) => {
+            teller.bar.finish_and_clear();
+            output::write_stdout(&format!("{}\n", model.display()))
+        }
+        Err(RoundsError::Stopped) => {
+            teller.bar.finish_and_clear();
+            output::note("stopped; everything is kept: the same command with --resume goes on");
+            Err(Interrupted.into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Shows progress: a bar on a terminal, a line now and then in a pipe.
+struct Teller {
+    bar: indicatif::ProgressBar,
+    /// Update and time of the last figure.
+    since: Option<(u64, Instant)>,
+    rate: f64,
+}
+
+impl Teller {
+    fn new() -> Teller {
+        Teller { bar: progress::items("preparing", 0), since: None, rate: 0.0 }
+    }
+
+    fn tell(&mut self, progress: Progress) {
+        match progress {
+            Progress::Collecting { round, done, all } => {
+                self.since = None;
+                self.bar.set_message(format!("round {round}: driving"));
+                self.bar.set_length(all as u64);
+                self.bar.set_position(done as u64);
+                self.line(done.is_multiple_of(10), &format!("round {round}: file {done} of {all}"));
+            }
+            Progress::Training { round, report, all_updates, batch } => {
+                let update = report.update;
+                let (from, start) = *self.since.get_or_insert((update - 1, Instant::now()));
+                if update - from >= LINE_UPDATES {
+                    self.rate = ((update - from) * batch as u64) as f64 / start.elapsed().as_secs_f64();
+                    self.since = Some((update, Instant::now()));
+                }
+                let losses = report.losses;
+                self.bar.set_message(format!("round {round}: loss {:.4}", report.total));
+                self.bar.set_length(all_updates);
+                self.bar.set_position(update);
+                let text = format!(
+                    "round {round}: update {update} of {all_updates}, loss {:.4} (words {:.3}, action {:.4}, perception {:.4}), \
+                     {:.0} samples/s",
+                    report.total, losses.text, losses.action, losses.perception, self.rate
+                );
+                self.line(update.is_multiple_of(LINE_UPDATES), &text);
+            }
+            Progress::Exporting => self.bar.set_message("writing the model"),
+        }
+    }
+
+    fn line(&self, due: bool, text: &str) {
+        if due && self.bar.is_hidden() {
+            output::note(text);
+        }
+    }
+}
