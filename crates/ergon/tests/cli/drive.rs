@@ -59,26 +59,27 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn the_expert_changes_lanes_as_it_is_told() {
-    let changes = |text: &str| {
-        let found = json_of(&[
+    // Seeds in which there is room on both sides before the episode ends.
+    let run = |text: &str| {
+        let args = [
             "drive",
             "--policy",
             "expert",
             "--episodes",
-            "1",
+            "3",
             "--seed",
-            "5",
+            "6",
             "--instruction",
             text,
             "--json",
-        ]);
-        let row = &found["rows"][0];
-        (row["lane_changes"].as_i64().expect("a number"), row["trajectory"][0].clone())
+        ];
+        json_of(&args)["rows"].as_array().expect("rows").clone()
     };
-    let (left, start) = changes("take the left lane");
-    let (right, same) = changes("向右变道");
-    assert_eq!((left, right), (1, -1));
-    assert_eq!(start, same, "one seed gives one world");
+    let (left, right) = (run("take the left lane"), run("向右变道"));
+    for (left, right) in left.iter().zip(&right) {
+        assert_eq!((&left["lane_changes"], &right["lane_changes"]), (&1.into(), &(-1).into()));
+        assert_eq!(left["trajectory"][0], right["trajectory"][0], "one seed gives one world");
+    }
 }
 
 #[test]
