@@ -60,8 +60,8 @@ pub(crate) struct DriveArgs {
     #[arg(long, value_name = "N", default_value = "4", value_parser = values::count)]
     pub(crate) candidates: usize,
     /// A control step that takes longer is a miss, and the plan before is carried on; 0 for never
-    #[arg(long, value_name = "MS", default_value_t = 100.0)]
-    pub(crate) deadline_ms: f64,
+    #[arg(long, value_name = "MS", default_value = "100", value_parser = values::milliseconds)]
+    pub(crate) deadline_ms: f32,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,

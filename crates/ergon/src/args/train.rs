@@ -30,8 +30,8 @@ pub(crate) struct TrainDriverArgs {
     #[arg(long, value_name = "N", default_value_t = super::DEFAULT_SEED)]
     pub(crate) seed: u64,
     /// Share of the full schedule: 1 is what the built-in model had, 0.01 is a quick trial
-    #[arg(long, value_name = "PART", default_value_t = 1.0)]
-    pub(crate) scale: f64,
+    #[arg(long, value_name = "PART", default_value = "1", value_parser = values::schedule_part)]
+    pub(crate) scale: f32,
     /// Threads that compute [default: the physical cores]
     #[arg(long, value_name = "N", value_parser = values::threads)]
     pub(crate) threads: Option<usize>,

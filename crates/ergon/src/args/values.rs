@@ -23,6 +23,16 @@ pub(crate) fn penalty(text: &str) -> Result<f32, String> {
     number(text, |p| (0.01..=100.0).contains(&p), "from 0.01 to 100")
 }
 
+/// A duration: 0 or more, at most an hour.
+pub(crate) fn milliseconds(text: &str) -> Result<f32, String> {
+    number(text, |ms| (0.0..=3.6e6).contains(&ms), "from 0 to 3600000 milliseconds")
+}
+
+/// A share of a schedule: above 0, at most 10.
+pub(crate) fn schedule_part(text: &str) -> Result<f32, String> {
+    number(text, |part| part > 0.0 && part <= 10.0, "above 0 and at most 10")
+}
+
 fn number(text: &str, allowed: impl Fn(f32) -> bool, range: &str) -> Result<f32, String> {
     match text.trim().parse::<f32>() {
         Ok(value) if value.is_finite() && allowed(value) => Ok(value),

@@ -23,11 +23,6 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
 
 fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
     ensure!(
-        args.scale.is_finite() && args.scale > 0.0 && args.scale <= 10.0,
-        "--scale {} is no part of a schedule; give a number above 0, at most 10",
-        args.scale
-    );
-    ensure!(
         args.resume
             || !args.out.join("checkpoint.safetensors").exists() && !args.out.join("round-0").exists(),
         "{} holds a run already; go on with --resume, or give another folder with --out",
@@ -37,7 +32,7 @@ fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
     let pressed = Arc::clone(&stop);
     ctrlc::set_handler(move || pressed.store(true, Ordering::SeqCst)).context("cannot listen for Ctrl-C")?;
     let cpu = Cpu::new(args.threads.unwrap_or_else(num_cpus::get_physical));
-    let run = Run::new(&args.out, args.seed, args.scale, &cpu, &stop)?;
+    let run = Run::new(&args.out, args.seed, f64::from(args.scale), &cpu, &stop)?;
     let mut teller = Teller::new();
     match run.go(&mut |progress| teller.tell(progress)) {
         Ok(model) => {

@@ -2,11 +2,13 @@
 
 use std::collections::HashMap;
 
+use ergon_gate::Cleared;
 use ergon_gate::motion::{EgoBody, MotionLimits, MotionScene, TrackedObject};
+use ergon_types::{Control, Trajectory, VehicleState};
 use ergon_world::geometry::{Point, wrap_angle};
 use ergon_world::road::LaneletKind;
-use ergon_world::vehicle;
 use ergon_world::world::World;
+use ergon_world::{follow, vehicle};
 
 use crate::args::GateChoice;
 
@@ -63,6 +65,11 @@ pub(super) fn drivable(world: &World) -> Vec<Vec<[f64; 2]>> {
     let near = world.scenario().roads.lanelets_near(at, GATE_RANGE_M);
     let near = near.filter(|lanelet| lanelet.kind.is_for_cars() || lanelet.kind == LaneletKind::Parking);
     near.map(|lanelet| lanelet.polygon().iter().map(|p| [p.x, p.y]).collect()).collect()
+}
+
+/// What the vehicle is asked to do to follow a motion. Only a motion that the gate has cleared can be followed.
+pub(super) fn control(ego: &VehicleState, motion: &Cleared<Trajectory>) -> Control {
+    follow::control(ego, motion.get())
 }
 
 /// Turn rates from how headings change, as a tracker has them.

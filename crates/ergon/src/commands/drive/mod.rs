@@ -84,7 +84,7 @@ fn drive(
         gate: args.gate,
         seed: args.seed.wrapping_add(index as u64),
         candidates: if args.gate == GateChoice::On { args.candidates } else { 1 },
-        deadline_ms: args.deadline_ms,
+        deadline_ms: f64::from(args.deadline_ms),
         pictures: args.out.is_some() && index < PICTURED_MAX,
     };
     let driven = run::drive(&episode, policy, &settings, go_on)?;

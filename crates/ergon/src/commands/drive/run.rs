@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use ergon_gate::Cleared;
 use ergon_gate::motion::{Decision, Source, Supervisor};
 use ergon_types::{Control, Frame, Observation, Trajectory, VehicleState};
 use ergon_world::camera::{CameraSpec, Conditions, Eyes, Rig};
@@ -97,6 +98,8 @@ struct Loop<'a> {
     order: Order,
     tracker: Tracker,
     supervisor: Supervisor,
+    /// What the vehicle was given last.
+    motion: Option<Cleared<Trajectory>>,
     ticks: Vec<Tick>,
     states: Vec<VehicleState>,
     deadline_misses: usize,
@@ -123,6 +126,7 @@ impl<'a> Loop<'a> {
             order: Order::new(&episode.task),
             tracker: Tracker::default(),
             supervisor: Supervisor::new(gate::limits(settings.gate, tick_s))?,
+            motion: None,
             ticks: Vec::new(),
             states,
             deadline_misses: 0,
@@ -140,10 +144,9 @@ impl<'a> Loop<'a> {
         let (proposed, decision) = self.decide(&mut stage_ms)?;
         let missed = self.settings.deadline_ms > 0.0 && stage_ms.total() > self.settings.deadline_ms;
         self.deadline_misses += usize::from(missed);
-        let before = self.ticks.last().map(|tick| tick.issued.clone());
-        let (issued, source) = issued(&decision, before, missed);
-        let control = follow::control(self.world.ego(), &issued);
-        self.words.look(&self.world, self.order.task(), &thought.words, &issued);
+        let (motion, source) = issued(&decision, self.motion.take(), missed);
+        let control = gate::control(self.world.ego(), &motion);
+        self.words.look(&self.world, self.order.task(), &thought.words, motion.get());
         let picture = self.picture()?;
         let lights = &self.world.scenario().roads.lights;
         self.ticks.push(Tick {
@@ -152,7 +155,7 @@ impl<'a> Loop<'a> {
             lights: lights.iter().map(|light| light.color_at(self.world.t_s())).collect(),
             words: thought.words,
             proposed,
-            issued,
+            issued: motion.get().clone(),
             source,
             verdicts: decision.verdicts,
             control,
@@ -160,6 +163,7 @@ impl<'a> Loop<'a> {
             missed,
             picture,
         });
+        self.motion = Some(motion);
         self.advance(control);
         Ok(())
     }
@@ -260,10 +264,14 @@ impl<'a> Loop<'a> {
 }
 
 /// What the vehicle gets: when the deadline was missed, what it had before.
-fn issued(decision: &Decision, before: Option<Trajectory>, missed: bool) -> (Trajectory, Source) {
+fn issued(
+    decision: &Decision,
+    before: Option<Cleared<Trajectory>>,
+    missed: bool,
+) -> (Cleared<Trajectory>, Source) {
     match before.filter(|_| missed) {
         Some(before) => (before, Source::Last),
-        None => (decision.motion.get().clone(), decision.source),
+        None => (decision.motion.clone(), decision.source),
     }
 }
 
