@@ -27,8 +27,8 @@ use crate::rng::{bits, uniform};
 
 /// Control steps are told apart by their time in steps of the simulation.
 const TICK_S: f64 = 0.01;
-/// Passes of fewer rows are done sooner by one thread than by waking another: measured with the shape of the built-in
-/// driver, by `cargo run -p ergon-engine --example driver_speed`.
+/// Passes of fewer rows are left to one thread: waking another takes longer. Chosen, not swept; `cargo run -p ergon-engine
+/// --example driver_speed` shows what a change does.
 const ROWS_FOR_THREADS: usize = 4;
 
 /// How a policy runs.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ergon_world::episode::{self, EpisodeOptions};
 use ergon_world::expert::Expert;
 use ergon_world::geometry::{OrientedBox, Point};
-use ergon_world::task::{Order, perception};
+use ergon_world::task::{Order, perceived_offset_m, perception};
 use ergon_world::{follow, vehicle};
 
 fn main() {
@@ -23,7 +23,7 @@ fn main() {
         let (mut end, mut lost_s) = ("fine".to_owned(), 0.0);
         while world.t_s() < episode.task.duration_s {
             let seen = perception(&world, &order.task().route);
-            order.update(world.ego(), Some(f64::from(seen[0]) * 2.0).filter(|offset| offset.is_finite()));
+            order.update(world.ego(), perceived_offset_m(&seen));
             let start = Instant::now();
             let plan = expert.plan(&world, order.task());
             planning_s += start.elapsed().as_secs_f64();

@@ -102,14 +102,12 @@ impl Collector<'_> {
         let roads = &episode.world.scenario().roads;
         let mut samples = Vec::with_capacity(moments.len());
         for moment in moments {
-            let mut sample = moment.sample.clone();
-            if rng.chance(self.goal_part) {
-                let future = by_hindsight.then_some(&driven[..]);
-                if let Some(goal) = self.goal(&moment, future, roads, &mut rng)? {
-                    sample = goal;
-                }
-            }
-            samples.push(sample);
+            let goal = if rng.chance(self.goal_part) {
+                self.goal(&moment, by_hindsight.then_some(&driven[..]), roads, &mut rng)?
+            } else {
+                None
+            };
+            samples.push(goal.unwrap_or(moment.sample));
         }
         Ok(samples)
     }
@@ -134,7 +132,7 @@ impl Collector<'_> {
         while world.t_s() + 1e-9 < episode.task.duration_s && !is_over(&world, order.task()) {
             eyes.look(&world);
             let seen = task::perception(&world, &order.task().route);
-            order.update(world.ego(), Some(f64::from(seen[0]) * 2.0).filter(|offset| offset.is_finite()));
+            order.update(world.ego(), task::perceived_offset_m(&seen));
             let plan = expert.plan(&world, order.task()).trajectory;
             let moment = self.moment(&world, &eyes, order.task(), plan, &seen)?;
             let chosen = match pilot {

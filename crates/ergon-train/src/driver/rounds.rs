@@ -16,7 +16,7 @@ use ergon_world::Rng;
 use ergon_world::episode::EpisodeOptions;
 
 use super::{
-    Augmentation, Batch, CollectError, Collector, DRIVER_CONFIG, Network, NetworkConfig, Pilot, SampleKind,
+    CollectError, Collector, DRIVER_CONFIG, Network, NetworkConfig, Pilot, Predictor, Sample, SampleKind,
     SampleStore, Schedule, ShardWriter, StoreError, TrainConfig, TrainError, Trainer, UpdateReport,
     Vocabulary, Weights, checkpoint, driver_config, export, network_config,
 };
@@ -265,16 +265,11 @@ impl<'a> Run<'a> {
         let mut writer = ShardWriter::open(&partial, &self.network)?;
         let collector =
             Collector { config: &self.driver, vocabulary: &self.vocabulary, goal_part: GOAL_PART };
-        let mut work = network.workspace();
-        let mut batch = Batch::default();
+        let mut predictor = Predictor::new(network, weights);
         for episode in episodes {
             // Far apart, so that no seed occurs in two rounds, nor among those that people try.
             let seed = Rng::new(self.seed).split(0x7261 + round as u64).split(episode).next_u64() | 1 << 63;
-            let mut predict = |sample: &super::Sample| {
-                batch.clear(1);
-                batch.push(&self.network, sample, Augmentation::NONE, &Rng::new(seed), 1.0);
-                network.predict(weights, &batch, &mut work, (seed, true))
-            };
+            let mut predict = |sample: &Sample| predictor.predict(std::slice::from_ref(sample), seed);
             let mut pilot = if round == 0 { Pilot::Expert } else { Pilot::Student(&mut predict) };
             for mut sample in collector.episode(seed, &EpisodeOptions::default(), &mut pilot)? {
                 if round > 0 && sample.kind == SampleKind::Expert as u8 {

@@ -18,7 +18,7 @@ pub use facts::{
 };
 pub use goal::{GoalShape, goal_from_future, random_shape};
 pub use order::Order;
-pub use perception::{PERCEPTION_DIM, PERCEPTION_NAMES, perception};
+pub use perception::{PERCEPTION_DIM, PERCEPTION_NAMES, perceived_offset_m, perception};
 pub use surroundings::{
     Beside, LanePath, Neighbour, Surroundings, lane_path, lane_position, neighbour, road_center, road_ends,
     surroundings,

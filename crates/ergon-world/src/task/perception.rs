@@ -49,6 +49,14 @@ pub const PERCEPTION_NAMES: [&str; PERCEPTION_DIM] = [
     "own speed, over 20 m/s",
 ];
 
+/// What the first number is divided by.
+const OFFSET_SCALE_M: f64 = 2.0;
+
+/// The place to the left of the lane's centre that numbers of [`PERCEPTION_NAMES`] tell; `None` where it is unknown.
+pub fn perceived_offset_m(perception: &[f32]) -> Option<f64> {
+    perception.first().map(|offset| f64::from(*offset) * OFFSET_SCALE_M).filter(|offset| offset.is_finite())
+}
+
 fn nearness(gap_m: Option<f64>) -> f32 {
     gap_m.map_or(0.0, |gap_m| (1.0 / (1.0 + gap_m.max(0.0) / 10.0)) as f32)
 }
@@ -84,7 +92,7 @@ pub fn perception(world: &World, prefer: &[ElementId]) -> [f32; PERCEPTION_DIM] 
 fn fill_lane(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundings) {
     let roads = &world.scenario().roads;
     let at = Point::new(world.ego().x_m, world.ego().y_m);
-    out[0] = (seen.offset_m / 2.0) as f32;
+    out[0] = (seen.offset_m / OFFSET_SCALE_M) as f32;
     out[1] = (seen.heading_error_rad / 0.3) as f32;
     let end_m = seen.path.line.length();
     for (slot, ahead_m) in [(2, 0.0), (3, 10.0), (4, 20.0), (5, 40.0)] {

@@ -10,9 +10,9 @@ use ergon_model::DriverConfig;
 use ergon_types::{Observation, Trajectory, TrajectoryPoint};
 use ergon_world::camera::Rig;
 use ergon_world::expert::{self, Expert};
-use ergon_world::task::{Task, describe, facts};
+use ergon_world::follow;
+use ergon_world::task::{Task, describe, facts, perceived_offset_m, perception};
 use ergon_world::world::World;
-use ergon_world::{follow, task};
 
 use super::builtin::{self, BuiltIn};
 use super::record::{StageMs, ms_since};
@@ -97,8 +97,7 @@ impl Policy {
                 expert.plan = expert.plan(world, task);
                 stage_ms.action += ms_since(start);
                 let truth = facts(world, task, Some(&expert.plan));
-                let seen = f64::from(task::perception(world, &task.route)[0]) * 2.0;
-                let offset_m = Some(seen).filter(|offset| offset.is_finite());
+                let offset_m = perceived_offset_m(&perception(world, &task.route));
                 Ok(Thought { words: describe(&truth, task.language), offset_m })
             }
             Policy::ConstantVelocity => Ok(Thought { words: String::new(), offset_m: None }),
@@ -158,7 +157,7 @@ impl ModelPolicy {
         let start = Instant::now();
         let thought = self.policy.think(observation).context("the driver cannot think")?;
         stage_ms.language = ms_since(start);
-        let offset_m = thought.perception.first().map(|offset| f64::from(*offset) * 2.0);
+        let offset_m = perceived_offset_m(&thought.perception);
         Ok(Thought { words: thought.reasoning, offset_m })
     }
 }
