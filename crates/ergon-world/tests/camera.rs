@@ -2,9 +2,9 @@
 
 use ergon_types::{ActorKind, ActorState, Frame, LightColor, VehicleState};
 use ergon_world::camera::{CameraSpec, Conditions, Daylight, Moment, Renderer, Rig, SceneIndex, height_m};
-use ergon_world::geometry::{Point, Polyline};
+use ergon_world::geometry::{Point, Polyline, polygon_contains};
 use ergon_world::road::{
-    Adjacent, Lanelet, LaneletKind, LineMarking, RoadNetwork, SignKind, TrafficLight, TrafficSign,
+    Adjacent, Lanelet, LaneletKind, LineMarking, RoadNetwork, SignKind, StopLine, TrafficLight, TrafficSign,
 };
 
 const LANE_M: f64 = 3.5;
@@ -428,6 +428,93 @@ fn two_tenths_of_a_metre_to_the_side_can_be_seen() {
 }
 
 #[test]
+fn paved_areas_are_asphalt_beneath_what_is_painted() {
+    let plain_roads = road(&[LineMarking::Solid, LineMarking::Solid]);
+    let spec = camera("front").resized(384, 192);
+    let eye = ego(0.0, 1.75);
+    let plain = Shot::new(&plain_roads, eye).take(&spec);
+    // Reaches a metre into the lane, and has a notch from the far side.
+    let outline = [(5.0, 2.5), (22.0, 2.5), (22.0, 9.0), (15.0, 9.0), (12.0, 5.5), (9.0, 9.0), (5.0, 9.0)]
+        .map(|(x, y)| Point::new(x, y));
+    let turned: Vec<Point> = outline.iter().rev().copied().collect();
+    for outline in [outline.to_vec(), turned] {
+        let mut roads = plain_roads.clone();
+        roads.paved.push(outline.clone());
+        let frame = Shot::new(&roads, eye).take(&spec);
+        let (mut asphalt, mut same) = (0, 0);
+        for y in spec.height * 45 / 100..spec.height {
+            for x in 0..spec.width {
+                // Where the corners of a pixel, and those of its neighbours, meet the ground.
+                let ahead = |v: usize| ahead_of_row(&spec, v);
+                let [near, far] = [ahead((y + 1).min(spec.height - 1)), ahead(y - 1)];
+                let at = |ahead: f64, u: usize| {
+                    let [middle, left] = [0.0, 1.0].map(|left| project(&spec, [ahead, left, 0.0])[0]);
+                    Point::new(ahead, 1.75 + (u as f64 - middle) / (left - middle))
+                };
+                let corners = [at(near, x.saturating_sub(1)), at(near, x + 2), at(far, x + 2), at(far, x)];
+                let at_tip = corners.iter().any(|corner| corner.distance(Point::new(12.0, 5.5)) < 2.0);
+                let inside = !at_tip && corners.iter().all(|corner| polygon_contains(&outline, *corner));
+                let (now, before) = (pixel(&frame, x, y), pixel(&plain, x, y));
+                let painted = corners.iter().any(|corner| corner.y < 3.5 + 0.4);
+                if inside && !painted {
+                    let [r, g, b] = now;
+                    let spread = r.max(g).max(b) - r.min(g).min(b);
+                    assert!(spread < 25.0, "row {y}, column {x}, {corners:?}: {now:?} is not grey");
+                    asphalt += 1;
+                } else if corners.iter().all(|corner| corner.y < 3.0) {
+                    assert_eq!(now, before, "row {y}, column {x}: the lane");
+                    same += 1;
+                } else if !at_tip && corners.iter().all(|c| c.y > 5.5 + 3.5 / 3.0 * (c.x - 12.0).abs()) {
+                    assert_eq!(now, before, "row {y}, column {x}, {corners:?}: the notch");
+                    same += 1;
+                }
+            }
+        }
+        assert!(asphalt > 1000 && same > 1000, "{asphalt} pixels of asphalt, {same} unchanged");
+    }
+}
+
+#[test]
+fn the_place_in_the_lane_can_be_read_to_a_tenth_of_a_metre() {
+    let roads = road(&[LineMarking::None, LineMarking::Solid, LineMarking::Solid, LineMarking::None]);
+    let spec = camera("front");
+    for offset in [-0.9, -0.37, 0.0, 0.05, 0.1, 0.64] {
+        let frame = Shot::new(&roads, ego(20.0, 1.5 * LANE_M + offset)).take(&spec);
+        let mut errors = Vec::new();
+        for y in spec.height / 2..spec.height {
+            let ahead = ahead_of_row(&spec, y);
+            for bound in [-0.5 * LANE_M, 0.5 * LANE_M] {
+                let [u, next] = [0.0, 1.0].map(|more| project(&spec, [ahead, bound - offset + more, 0.0])[0]);
+                let half = 0.15 * (u - next) + 3.0;
+                if u > 2.0 * half && u < spec.width as f64 - 2.0 * half {
+                    let error_m = (centre_of_line(&frame, u, y, half) - u) / (next - u);
+                    assert!(ahead > 10.0 || error_m.abs() < 0.05, "{offset}: {error_m} m at {ahead} m");
+                    errors.push(error_m);
+                }
+            }
+        }
+        let mean = errors.iter().sum::<f64>() / errors.len() as f64;
+        assert!(mean.abs() < 0.02, "{offset}: {mean} m over {} places", errors.len());
+    }
+}
+
+#[test]
+fn a_stop_line_shows_from_twenty_metres() {
+    let plain = road(&[LineMarking::None, LineMarking::None]);
+    let spec = camera("front");
+    for (distance, least) in [(5.0, 60.0), (10.0, 60.0), (15.0, 25.0), (20.0, 12.0)] {
+        let mut roads = plain.clone();
+        let at = |y: f64| Point::new(distance, y);
+        roads.lanelets[0].stop_line = Some(StopLine { left: at(3.5), right: at(0.0) });
+        let [u, v] = project(&spec, [distance - 0.25, 0.0, 0.0]).map(|value| value as usize);
+        let [with, without] = [&roads, &plain].map(|roads| Shot::new(roads, ego(0.0, 1.75)).take(&spec));
+        let more = |y| luminance(&with, u, y) - luminance(&without, u, y);
+        let most = [v - 1, v, v + 1].map(more).into_iter().fold(0.0, f64::max);
+        assert!(most > least, "{distance} m: {most}");
+    }
+}
+
+#[test]
 fn the_same_input_gives_the_same_bytes_also_from_used_buffers() {
     let roads = at_a_light(30.0);
     let scene = SceneIndex::new(&roads);
@@ -476,7 +563,10 @@ fn absurd_roads_and_places_are_drawn_without_panic() {
     let mut odd = vec![lead(0.0, 0.0), lead(f64::NAN, 0.0), ActorState { length_m: 1e7, ..lead(5.0, 0.0) }];
     odd.push(ActorState { length_m: -1.0, width_m: 0.0, heading_rad: f64::INFINITY, ..lead(5.0, 0.0) });
     for lanelets in sets {
-        let roads = RoadNetwork::new(lanelets, vec![], vec![]);
+        let mut roads = RoadNetwork::new(lanelets, vec![], vec![]);
+        let p = Point::new;
+        roads.paved =
+            vec![vec![], vec![p(-1e9, -1e9), p(1e9, f64::NAN), p(1e9, 2.0), p(0.0, 1e300), p(3.0, 1.0)]];
         for (x, y) in [(0.0, 1.0), (1e7, -1e7), (f64::NAN, 0.0), (f64::INFINITY, 3.0)] {
             for spec in Rig::standard().cameras {
                 Shot { actors: &odd, ..Shot::new(&roads, ego(x, y)) }.take(&spec);

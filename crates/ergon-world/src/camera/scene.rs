@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::bounds::{Neighbourhood, Paint, Run, Side, phases, rungs};
-use super::roadside;
 use super::view::View;
+use super::{paved, roadside};
 use crate::geometry::{Point, Polyline};
 use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork, SignKind};
 
@@ -112,6 +112,7 @@ impl SceneIndex {
         let mut builder = Builder { origin, pieces: Vec::new(), props: Vec::new() };
         let near = Neighbourhood::new(roads);
         let phases = phases(roads);
+        roads.paved.iter().for_each(|outline| builder.paved(outline));
         for (index, lanelet) in roads.lanelets.iter().enumerate() {
             builder.surface(lanelet);
             if lanelet.kind == LaneletKind::Crosswalk {
@@ -167,6 +168,14 @@ impl Builder {
             _ => Layer::Asphalt,
         };
         self.ribbon(&rungs(lanelet, 2.0), layer, [0.0; 2]);
+    }
+
+    /// Asphalt between the lanelets. Its layer counts no place twice, so it may lie on the same ground as they do.
+    fn paved(&mut self, outline: &[Point]) {
+        for piece in paved::pieces(outline) {
+            let corners = piece.map(|corner| self.local(corner));
+            self.pieces.push(Piece { layer: Layer::Asphalt, corners, heights: [0.0; 2] });
+        }
     }
 
     /// Stripes across the direction of walking.
