@@ -192,6 +192,39 @@ fn others_are_kept_clear_of() {
 }
 
 #[test]
+fn who_follows_in_a_bend_is_expected_to_brake() {
+    // On a circle to the right of 20 m radius about (0, -20), as the ego vehicle, `angle` behind it and faster.
+    let behind = |angle: f64| {
+        let mut other = car(7, -20.0 * angle.sin(), -20.0 + 20.0 * angle.cos(), 6.0);
+        other.state.heading_rad = angle;
+        other.yaw_rate_radps = -6.0 / 20.0;
+        other
+    };
+    let plan = straight(4.0, -1.0);
+    let follower = [behind(0.7)];
+    assert!(refused_by(plan.clone(), &scene(4.0, &follower, &[])).is_empty());
+    // One that comes across from the side is none who follows: it will not brake.
+    let mut crossing = behind(0.7);
+    crossing.state.heading_rad = 1.5;
+    (crossing.state.x_m, crossing.state.y_m, crossing.yaw_rate_radps) = (3.0, -20.0, 0.0);
+    assert_eq!(refused_by(plan.clone(), &scene(4.0, &[crossing], &[])), [Rule::Collision]);
+    // Beside, with its front ahead of ours: none who follows either.
+    let mut truck = car(8, -2.5, -3.2, 8.0);
+    (truck.state.length_m, truck.state.width_m, truck.state.heading_rad) = (16.0, 2.5, 0.0);
+    truck.yaw_rate_radps = 0.25;
+    assert!(refused_by(plan, &scene(4.0, &[truck], &[])).contains(&Rule::Collision));
+}
+
+#[test]
+fn a_hard_stop_can_be_ended() {
+    let mut plan = straight(12.0, 0.0);
+    plan.points[0].acceleration_mps2 = -11.0;
+    assert!(refused_by(plan.clone(), &scene(12.0, &[], &[])).is_empty());
+    plan.points[1].acceleration_mps2 = -11.0;
+    assert_eq!(refused_by(plan, &scene(12.0, &[], &[])), [Rule::Deceleration]);
+}
+
+#[test]
 fn who_stands_may_stand() {
     let mut crossing = car(9, 2.0, -12.0, 10.0);
     crossing.state.heading_rad = std::f64::consts::FRAC_PI_2;

@@ -1,11 +1,9 @@
-//! From a planned motion to controls: a smoother that turns noisy waypoints into a motion with speed and curvature, a
-//! follower that tracks a motion within the limits of the vehicle, and the roll-out of both, which is what the vehicle
-//! will really drive and what a gate has to check.
+//! From a planned motion to controls: a follower that tracks a motion within the limits of the vehicle, and, where it is
+//! asked to, within those of comfort; and the roll-out, which is what the vehicle will really drive and what a gate has
+//! to check.
 //!
 //! The follower carries the motion's own acceleration and curvature forward and corrects along and across with
-//! critically damped feedback on the rear axle, where a kinematic vehicle turns exactly by its front wheel angle. The
-//! smoother finds, per axis, the most likely motion of piecewise constant jerk given waypoints with independent errors
-//! (a linear problem whose solution is a fixed matrix).
+//! critically damped feedback on the rear axle, where a kinematic vehicle turns exactly by its front wheel angle.
 
 use ergon_types::{Control, Trajectory, TrajectoryPoint, VehicleState};
 
@@ -95,6 +93,46 @@ pub fn control(state: &VehicleState, trajectory: &Trajectory) -> Control {
     }
 }
 
+/// Bounds of how a vehicle with people in it is driven; each is for what a controller commands, not for what a vehicle could
+/// do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Comfort {
+    /// Greatest acceleration.
+    pub acceleration_mps2: f64,
+    /// Hardest braking.
+    pub braking_mps2: f64,
+    /// How fast an acceleration may grow; letting go of the brake takes no time.
+    pub jerk_mps3: f64,
+    /// Greatest acceleration across.
+    pub lateral_mps2: f64,
+    /// How fast it may change.
+    pub lateral_jerk_mps3: f64,
+}
+
+impl Comfort {
+    /// The nearest control within the bounds, to be held for [`CONTROL_S`].
+    pub fn limit(&self, state: &VehicleState, control: Control) -> Control {
+        let v = state.speed_mps.max(0.0);
+        // From braking to no braking at once, and then up.
+        let grown = (state.acceleration_mps2 + self.jerk_mps3 * CONTROL_S).max(0.0);
+        let most = self.acceleration_mps2.min(grown);
+        let a = control.acceleration_mps2.clamp(-self.braking_mps2, most);
+        let next = v + a * CONTROL_S;
+        let (mean, now) = (0.5 * (v + next).max(0.0), vehicle::curvature(state.steering_angle_rad));
+        let wanted = vehicle::curvature(state.steering_angle_rad + control.steering_rate_radps * CONTROL_S);
+        // d(v^2 kappa)/dt + v a kappa = v^2 dkappa/dt + 3 v a kappa, solved for the change of kappa.
+        let square = (mean * mean).max(1e-3);
+        let drift = 3.0 * mean * a * now;
+        let (low, high) = (-self.lateral_jerk_mps3 - drift, self.lateral_jerk_mps3 - drift);
+        let curvature = wanted.clamp(now + low * CONTROL_S / square, now + high * CONTROL_S / square);
+        let tightest = self.lateral_mps2 / (next * next).max(1e-3);
+        let angle = vehicle::steering_angle(curvature.clamp(-tightest, tightest));
+        let end = vehicle::STEERING_RATE_MAX_RADPS;
+        let rate = ((angle - state.steering_angle_rad) / CONTROL_S).clamp(-end, end);
+        Control { acceleration_mps2: a, steering_rate_radps: rate }
+    }
+}
+
 /// The steering rate that reaches a curvature within one control interval, as far as the tyres and the steering allow.
 pub(crate) fn steering_rate(state: &VehicleState, speed_mps: f64, curvature_per_m: f64) -> f64 {
     let most = LATERAL_MAX_MPS2 / (speed_mps * speed_mps).max(1.0);
@@ -106,12 +144,21 @@ pub(crate) fn steering_rate(state: &VehicleState, speed_mps: f64, curvature_per_
 /// The motion that the vehicle will drive when it follows `trajectory`: a point each [`CONTROL_S`], the first one is
 /// `state` itself, the last one `horizon_s` later.
 pub fn rollout(state: &VehicleState, trajectory: &Trajectory, horizon_s: f64) -> Trajectory {
+    rollout_by(state, horizon_s, |state| control(state, trajectory))
+}
+
+/// As [`rollout`], with any controller.
+pub fn rollout_by(
+    state: &VehicleState,
+    horizon_s: f64,
+    mut control: impl FnMut(&VehicleState) -> Control,
+) -> Trajectory {
     let steps = (horizon_s / CONTROL_S).round().max(0.0) as usize;
     let mut state = *state;
     let mut points = Vec::with_capacity(steps + 1);
     points.push(point_of(&state));
     for _ in 0..steps {
-        state = vehicle::step(&state, control(&state, trajectory), CONTROL_S);
+        state = vehicle::step(&state, control(&state), CONTROL_S);
         points.push(point_of(&state));
     }
     Trajectory { points }
@@ -127,160 +174,5 @@ pub fn point_of(state: &VehicleState) -> TrajectoryPoint {
         speed_mps: state.speed_mps,
         acceleration_mps2: state.acceleration_mps2,
         curvature_per_m: vehicle::curvature(state.steering_angle_rad),
-    }
-}
-
-/// Turns waypoints at equal distances of time into a motion.
-#[derive(Clone, Debug)]
-pub struct Smoother {
-    waypoints: usize,
-    step_s: f64,
-    /// `[waypoints + 1, waypoints + 1]`: first acceleration and then jerks, from waypoints and measured acceleration.
-    gain: Vec<f64>,
-}
-
-impl Smoother {
-    /// For so many waypoints at `step_s`, `2 step_s`, ... from now, each believed to `waypoint_m` metres (0.15 is usual
-    /// for a network).
-    pub fn new(waypoints: usize, step_s: f64, waypoint_m: f64) -> Smoother {
-        // A jerk of this size is ordinary; the measured acceleration may be off by so much.
-        const JERK: f64 = 4.0;
-        const ACCELERATION: f64 = 0.8;
-        let n = waypoints + 1;
-        let mut normal = vec![0.0; n * n];
-        let mut right = vec![0.0; n * n];
-        for k in 0..waypoints {
-            let row: Vec<f64> = (0..n).map(|i| basis(i, (k + 1) as f64 * step_s, step_s)).collect();
-            for i in 0..n {
-                right[i * n + k] = row[i] / (waypoint_m * waypoint_m);
-                for j in 0..n {
-                    normal[i * n + j] += row[i] * row[j] / (waypoint_m * waypoint_m);
-                }
-            }
-        }
-        normal[0] += 1.0 / (ACCELERATION * ACCELERATION);
-        right[waypoints] = 1.0 / (ACCELERATION * ACCELERATION);
-        for i in 1..n {
-            normal[i * n + i] += 1.0 / (JERK * JERK);
-        }
-        solve(&mut normal, &mut right, n);
-        Smoother { waypoints, step_s, gain: right }
-    }
-
-    /// The motion through waypoints of the world frame that starts at `state`: a point each [`CONTROL_S`]. Missing
-    /// waypoints are taken as standing at the last one, surplus ones are left out.
-    pub fn trajectory(&self, state: &VehicleState, waypoints: &[Point]) -> Trajectory {
-        let origin = Point::new(state.x_m, state.y_m);
-        let curvature = vehicle::curvature(state.steering_angle_rad);
-        let v = state.speed_mps;
-        // The centre of the box moves across the heading while the vehicle turns.
-        let speed = Point::new(v, vehicle::REAR_AXLE_M * v * curvature);
-        let acceleration = Point::new(state.acceleration_mps2, v * v * curvature);
-        let mut local: Vec<Point> = Vec::with_capacity(self.waypoints + 1);
-        for k in 0..self.waypoints {
-            let place = match waypoints.get(k) {
-                Some(point) => point.to_frame(origin, state.heading_rad),
-                None => {
-                    local.last().map_or(Point::default(), |last| *last + speed * (k as f64 * self.step_s))
-                }
-            };
-            local.push(place - speed * ((k + 1) as f64 * self.step_s));
-        }
-        local.push(acceleration);
-        let n = self.waypoints + 1;
-        let inner = |row: &[f64]| row.iter().zip(&local).fold(Point::default(), |sum, (g, p)| sum + *p * *g);
-        let solution: Vec<Point> = self.gain.chunks_exact(n).map(inner).collect();
-        self.integrate(state, speed, &solution)
-    }
-
-    /// Runs through the jerks and gives each moment its heading, speed and curvature.
-    fn integrate(&self, state: &VehicleState, speed: Point, solution: &[Point]) -> Trajectory {
-        let horizon = self.waypoints as f64 * self.step_s;
-        let steps = (horizon / CONTROL_S).round() as usize;
-        let origin = Point::new(state.x_m, state.y_m);
-        let mut curvature = vehicle::curvature(state.steering_angle_rad);
-        let mut course = (vehicle::REAR_AXLE_M * curvature).atan();
-        let (mut place, mut velocity, mut acceleration) = (Point::default(), speed, solution[0]);
-        let mut trajectory = Trajectory { points: Vec::with_capacity(steps + 1) };
-        let mut rest = place;
-        for k in 0..=steps {
-            if k > 0 {
-                let mut left = CONTROL_S;
-                let mut t = (k - 1) as f64 * CONTROL_S;
-                while left > 1e-9 {
-                    let i = ((t / self.step_s + 1e-6) as usize).min(self.waypoints - 1);
-                    let end =
-                        if i + 1 == self.waypoints { f64::INFINITY } else { (i + 1) as f64 * self.step_s };
-                    let h = left.min(end - t);
-                    let jerk = solution[i + 1];
-                    place = place + velocity * h + acceleration * (h * h / 2.0) + jerk * (h * h * h / 6.0);
-                    velocity = velocity + acceleration * h + jerk * (h * h / 2.0);
-                    acceleration = acceleration + jerk * h;
-                    (left, t) = (left - h, t + h);
-                }
-            }
-            let ahead = velocity.dot(Point::polar(1.0, course));
-            // Direction and curvature of slow motion are noise: there the last ones are kept.
-            let trust = ((ahead - 0.5) / 1.5).clamp(0.0, 1.0);
-            let length = velocity.norm().max(0.5);
-            let most = LATERAL_MAX_MPS2 / (length * length).max(LATERAL_MAX_MPS2 / 0.4);
-            let bend = (velocity.cross(acceleration) / length.powi(3)).clamp(-most, most);
-            if k > 0 {
-                curvature += trust * (bend - curvature);
-                let carried = course + curvature * ahead.max(0.0) * CONTROL_S * (1.0 - trust);
-                course = carried + trust * wrap_angle(velocity.angle() - carried);
-            }
-            // Creeping fades into standing without a jump.
-            let shown = if ahead < STANDING_MPS { (2.0 * ahead - STANDING_MPS).max(0.0) } else { ahead };
-            let standing = shown == 0.0;
-            if !standing {
-                rest = place;
-            }
-            let world = rest.from_frame(origin, state.heading_rad);
-            trajectory.points.push(TrajectoryPoint {
-                t_s: state.t_s + k as f64 * CONTROL_S,
-                x_m: world.x,
-                y_m: world.y,
-                heading_rad: wrap_angle(
-                    state.heading_rad + course - (vehicle::REAR_AXLE_M * curvature).atan(),
-                ),
-                speed_mps: shown,
-                acceleration_mps2: if standing { 0.0 } else { acceleration.dot(Point::polar(1.0, course)) },
-                curvature_per_m: curvature,
-            });
-        }
-        trajectory
-    }
-}
-
-/// How far the unit of an unknown moves the vehicle by `t_s`: unknown 0 is the first acceleration, the others are the
-/// jerks of one interval each.
-fn basis(unknown: usize, t_s: f64, step_s: f64) -> f64 {
-    if unknown == 0 {
-        return 0.5 * t_s * t_s;
-    }
-    let since = (t_s - (unknown - 1) as f64 * step_s).max(0.0);
-    let after = (since - step_s).max(0.0);
-    let during = since.min(step_s);
-    during.powi(3) / 6.0 + during * during / 2.0 * after + during / 2.0 * after * after
-}
-
-/// Solves `matrix x = right` for a positive definite matrix by elimination, in place; both are `[n, n]`.
-fn solve(matrix: &mut [f64], right: &mut [f64], n: usize) {
-    for column in 0..n {
-        for row in 0..n {
-            if row == column {
-                continue;
-            }
-            let factor = matrix[row * n + column] / matrix[column * n + column];
-            for j in 0..n {
-                matrix[row * n + j] -= factor * matrix[column * n + j];
-                right[row * n + j] -= factor * right[column * n + j];
-            }
-        }
-    }
-    for row in 0..n {
-        let pivot = matrix[row * n + row];
-        right[row * n..(row + 1) * n].iter_mut().for_each(|value| *value /= pivot);
     }
 }

@@ -1,5 +1,5 @@
-//! Boxes projected over time: everyone keeps speed and turn rate; those who follow the ego vehicle in its lane are
-//! expected to brake for it.
+//! Boxes projected over time: everyone keeps speed and turn rate; those who follow the ego vehicle are expected to brake
+//! for it.
 
 use ergon_types::Trajectory;
 
@@ -11,6 +11,10 @@ const STEP_S: f64 = 0.1;
 /// A follower reacts after this time and then brakes at `FOLLOWER_BRAKE_MPS2`: ISO 15623's driver model.
 const FOLLOWER_DELAY_S: f64 = 1.0;
 const FOLLOWER_BRAKE_MPS2: f64 = 3.0;
+/// Whose heading is farther off crosses, and does not follow.
+const FOLLOWER_TURN_RAD: f64 = 1.0;
+/// Who would be there within this many steps, 3 s, follows; whatever the horizon of the checks is.
+const FOLLOWER_STEPS: usize = 30;
 
 /// A vehicle slower than this stands, and a plan that leads no farther than this leaves it where it is.
 const STANDING_MPS: f64 = 0.05;
@@ -54,12 +58,17 @@ fn ego_box(scene: &MotionScene, x_m: f64, y_m: f64, heading_rad: f64) -> Box2 {
     Box2::new(x_m, y_m, heading_rad, scene.body.length_m, scene.body.width_m)
 }
 
-/// Whether an object is behind in the same lane and heads the same way.
+/// Whether an object is behind, heads about the same way, and is in the same lane or would run into the ego vehicle if that
+/// stood where it is: in a bend, who follows is not straight behind.
 fn follows(scene: &MotionScene, ego: &Box2, object: &TrackedObject, now: &Box2) -> bool {
     let [ahead, left] = ego.local(now.center);
     let [along, across] = ego.reach(now);
     let turned = plane::turn(scene.ego.heading_rad, object.state.heading_rad).abs();
-    ahead < -(ego.half[0] + along) + 0.5 && left.abs() < ego.half[1] + across && turned < 0.5
+    if ahead > -(ego.half[0] + along) + 0.5 || turned > FOLLOWER_TURN_RAD {
+        return false;
+    }
+    let same_lane = left.abs() < ego.half[1] + across && turned < 0.5;
+    same_lane || (0..=FOLLOWER_STEPS).any(|k| ego.gap(&project(object, k as f64 * STEP_S, false)) < 0.0)
 }
 
 /// The box of an object after `dt_s`: on a circle with its speed and turn rate.
@@ -75,7 +84,10 @@ pub(super) fn project(object: &TrackedObject, dt_s: f64, brakes: bool) -> Box2 {
         0.0
     };
     let distance = s.speed_mps * dt_s - lost.copysign(s.speed_mps);
-    let turned = object.yaw_rate_radps * dt_s;
+    // A braking one turns less, as it stays on its circle.
+    let full = s.speed_mps * dt_s;
+    let part = if lost != 0.0 && full.abs() > 1e-9 { distance / full } else { 1.0 };
+    let turned = object.yaw_rate_radps * dt_s * part;
     // The chord of the arc: direction half-way, length sin(x)/x of the arc.
     let half = 0.5 * turned;
     let chord = if half.abs() > 1e-6 { distance * half.sin() / half } else { distance };

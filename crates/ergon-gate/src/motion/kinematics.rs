@@ -10,16 +10,20 @@ pub(super) fn check(plan: &Trajectory, scene: &MotionScene, limits: &MotionLimit
     let points = &plan.points[..end];
     for p in points {
         let v = p.speed_mps;
-        let (a, t) = (p.acceleration_mps2, p.t_s);
+        let t = p.t_s;
         if v < 0.0 {
             verdict.value(Rule::Speed, -v, limits.reverse_speed_max_mps, t);
         } else {
             verdict.value(Rule::Speed, v, limits.speed_max_mps, t);
         }
+        verdict.value(Rule::Curvature, p.curvature_per_m.abs(), limits.curvature_max_per_m, t);
+        // What the vehicle does already is not the plan's choice, and a plan that ends it must be possible.
+        if t <= scene.now_s && points.last().is_some_and(|last| last.t_s > scene.now_s) {
+            continue;
+        }
+        let (a, lateral) = (p.acceleration_mps2, v * v * p.curvature_per_m);
         verdict.value(Rule::Acceleration, a, limits.acceleration_max_mps2, t);
         verdict.value(Rule::Deceleration, -a, limits.deceleration_max_mps2, t);
-        verdict.value(Rule::Curvature, p.curvature_per_m.abs(), limits.curvature_max_per_m, t);
-        let lateral = v * v * p.curvature_per_m;
         verdict.value(Rule::LateralAcceleration, lateral.abs(), limits.lateral_acceleration_max_mps2, t);
     }
     for pair in points.windows(2) {

@@ -5,6 +5,7 @@
 //! what is kept of it; `summary`, `report` and `recording` are what is told afterwards.
 
 mod builtin;
+mod careful;
 mod gate;
 mod jobs;
 mod picture;

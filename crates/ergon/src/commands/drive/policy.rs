@@ -7,9 +7,9 @@ use anyhow::{Context, ensure};
 use ergon_checkpoint::Checkpoint;
 use ergon_engine::{DriverPolicy, PolicyOptions};
 use ergon_model::DriverConfig;
-use ergon_types::{Observation, Trajectory, TrajectoryPoint};
+use ergon_types::{Control, Observation, Trajectory, TrajectoryPoint, VehicleState};
 use ergon_world::camera::Rig;
-use ergon_world::expert::{self, Expert};
+use ergon_world::expert::{self, Expert, Solution};
 use ergon_world::follow;
 use ergon_world::task::{Task, describe, facts, perceived_offset_m, perception};
 use ergon_world::world::World;
@@ -22,6 +22,9 @@ use crate::args::{DriveArgs, PolicyChoice};
 const PLAN_S: f64 = 4.0;
 /// Deviation of the noise from which the first plan of a step is made: less than 1 gives the likeliest motion more often.
 const FIRST_NOISE_SCALE: f32 = 0.5;
+
+/// So near to a solution its own controls keep the vehicle on it.
+const ON_SOLUTION_M: f64 = 0.02;
 
 /// What a policy says before it plans.
 pub(super) struct Thought {
@@ -48,7 +51,7 @@ pub(super) struct ModelPolicy {
 pub(super) struct ExpertPolicy {
     teacher: Expert,
     /// Whole motions of recorded scenarios, found before the start; `None` where none was found.
-    solved: HashMap<String, Option<Trajectory>>,
+    solved: HashMap<String, Option<Solution>>,
     plan: Trajectory,
 }
 
@@ -122,6 +125,15 @@ impl Policy {
         stage_ms.action += ms_since(start);
         Ok(plan)
     }
+
+    /// The control that belongs to the policy's plan at this state, where it knows it better than a controller that
+    /// follows the plan.
+    pub(super) fn control(&self, world: &World, tick_s: f64) -> Option<Control> {
+        match self {
+            Policy::Expert(expert) => expert.control(world, tick_s),
+            _ => None,
+        }
+    }
 }
 
 impl ModelPolicy {
@@ -183,23 +195,33 @@ impl ExpertPolicy {
             return self.teacher.plan(world, task).trajectory;
         }
         let scenario = world.scenario();
-        let solved = self.solved.entry(scenario.id.clone()).or_insert_with(|| {
-            let points = |states: &[_]| states.iter().map(follow::point_of).collect();
-            let solution = expert::solve(scenario).ok()?;
-            Some(Trajectory { points: points(&solution.states) })
-        });
+        let solved = self.solved.entry(scenario.id.clone()).or_insert_with(|| expert::solve(scenario).ok());
         match solved {
-            Some(whole) => rest(whole, world.t_s()),
+            Some(solution) => rest(&solution.states, world.t_s()),
             None => self.teacher.plan(world, task).trajectory,
         }
+    }
+
+    /// What the solution does now, while the vehicle is where the solution is.
+    fn control(&self, world: &World, tick_s: f64) -> Option<Control> {
+        let scenario = world.scenario();
+        if (tick_s - scenario.step_s).abs() > 1e-9 {
+            return None;
+        }
+        let solution = self.solved.get(&scenario.id)?.as_ref()?;
+        let step = (world.t_s() / scenario.step_s).round() as usize;
+        let (state, control) = (solution.states.get(step)?, solution.controls.get(step)?);
+        let ego = world.ego();
+        let off_m = (state.x_m - ego.x_m).hypot(state.y_m - ego.y_m);
+        (off_m < ON_SOLUTION_M && (state.t_s - ego.t_s).abs() < 1e-6).then_some(*control)
     }
 }
 
 /// What is left of a whole motion, and straight on after its end so that a plan is always long enough.
-fn rest(whole: &Trajectory, t_s: f64) -> Trajectory {
-    let mut points: Vec<TrajectoryPoint> =
-        whole.points.iter().filter(|p| p.t_s > t_s - 1e-6).copied().collect();
-    if let Some(last) = whole.points.last() {
+fn rest(states: &[VehicleState], t_s: f64) -> Trajectory {
+    let whole = states.iter().map(follow::point_of);
+    let mut points: Vec<TrajectoryPoint> = whole.filter(|p| p.t_s > t_s - 1e-6).collect();
+    if let Some(last) = states.last().map(follow::point_of) {
         let way = last.speed_mps * PLAN_S;
         points.push(TrajectoryPoint {
             t_s: last.t_s + PLAN_S,
@@ -207,7 +229,7 @@ fn rest(whole: &Trajectory, t_s: f64) -> Trajectory {
             y_m: last.y_m + way * last.heading_rad.sin(),
             acceleration_mps2: 0.0,
             curvature_per_m: 0.0,
-            ..*last
+            ..last
         });
     }
     Trajectory { points }

@@ -11,9 +11,10 @@ use ergon_world::geometry::Point;
 use ergon_world::scenario::Region;
 use ergon_world::score::{Outcome, Referee};
 use ergon_world::task::{self, Order};
+use ergon_world::vehicle;
 use ergon_world::world::World;
-use ergon_world::{follow, vehicle};
 
+use super::careful;
 use super::gate::{self, Tracker};
 use super::picture;
 use super::policy::Policy;
@@ -145,7 +146,12 @@ impl<'a> Loop<'a> {
         let missed = self.settings.deadline_ms > 0.0 && stage_ms.total() > self.settings.deadline_ms;
         self.deadline_misses += usize::from(missed);
         let (motion, source) = issued(&decision, self.motion.take(), missed);
-        let control = gate::control(self.world.ego(), &motion);
+        // What nobody checks may be driven to the letter.
+        let control = match self.settings.gate {
+            GateChoice::Off => self.policy.control(&self.world, self.tick_s),
+            GateChoice::On => None,
+        };
+        let control = control.unwrap_or_else(|| gate::control(self.world.ego(), &motion));
         self.words.look(&self.world, self.order.task(), &thought.words, motion.get());
         let picture = self.picture()?;
         let lights = &self.world.scenario().roads.lights;
@@ -197,20 +203,31 @@ impl<'a> Loop<'a> {
         let (objects, drivable) = (tracker.track(world, *tick_s), gate::drivable(world));
         let scene = gate::scene(world, &objects, &drivable, settings.gate);
         let mut proposed = Trajectory::default();
-        let mut failed = None;
+        let (mut failed, mut sampled) = (None, None);
         let decision = supervisor.decide(&scene, |number| {
-            if number >= settings.candidates {
-                return None;
+            if sampled.is_none() && number < settings.candidates {
+                match policy.plan(world, number, stage_ms) {
+                    Ok(Some(plan)) => {
+                        let plan = gate::rollout(world.ego(), &plan, ROLLOUT_S);
+                        if number == 0 {
+                            proposed = plan.clone();
+                        }
+                        return Some(plan);
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        failed = Some(error);
+                        return None;
+                    }
+                }
             }
-            let plan = policy.plan(world, number, stage_ms).unwrap_or_else(|error| {
-                failed = Some(error);
-                None
-            })?;
-            let plan = follow::rollout(world.ego(), &plan, ROLLOUT_S);
-            if number == 0 {
-                proposed = plan.clone();
-            }
-            Some(plan)
+            // The policy has no more plans: its first one, more carefully.
+            let first = *sampled.get_or_insert(number);
+            let plan = match settings.gate {
+                GateChoice::On => careful::variant(&proposed, number - first)?,
+                GateChoice::Off => return None,
+            };
+            Some(gate::rollout(world.ego(), &plan, ROLLOUT_S))
         });
         if let Some(error) = failed {
             return Err(error);

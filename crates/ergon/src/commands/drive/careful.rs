@@ -1,0 +1,158 @@
+//! The plan that was proposed first, driven more carefully: slower on the same path, or a little to a side. Where the gate
+//! refuses what the driver would do, it mostly refuses a bit of it; a bit less is better than a stop.
+
+use ergon_types::{Trajectory, TrajectoryPoint};
+use ergon_world::geometry::{Point, wrap_angle};
+
+/// How a plan is changed.
+struct Variant {
+    /// What is left of the speed that the plan would gain.
+    eager: f64,
+    /// Braking from now on, where the plan does not brake harder.
+    braking_mps2: f64,
+    /// Metres to the left.
+    left_m: f64,
+}
+
+const fn variant_of(eager: f64, braking_mps2: f64, left_m: f64) -> Variant {
+    Variant { eager, braking_mps2, left_m }
+}
+
+/// Mildest first.
+const VARIANTS: [Variant; 15] = [
+    variant_of(0.4, 0.0, 0.0),
+    variant_of(1.0, 0.0, 0.35),
+    variant_of(1.0, 0.0, -0.35),
+    variant_of(0.0, 0.7, 0.0),
+    variant_of(0.0, 1.5, 0.0),
+    variant_of(0.0, 1.0, 0.35),
+    variant_of(0.0, 1.0, -0.35),
+    variant_of(0.0, 2.5, 0.0),
+    variant_of(0.0, 2.5, 0.35),
+    variant_of(0.0, 2.5, -0.35),
+    variant_of(0.0, 4.0, 0.0),
+    variant_of(0.0, 4.0, 0.35),
+    variant_of(0.0, 4.0, -0.35),
+    variant_of(0.0, 6.0, 0.0),
+    variant_of(0.0, 8.0, 0.0),
+];
+/// The step aside is done after this time.
+const ASIDE_S: f64 = 1.8;
+
+/// Variant `number` of a plan as the vehicle would drive it; `None` when there are no more.
+pub(super) fn variant(plan: &Trajectory, number: usize) -> Option<Trajectory> {
+    let Variant { eager, braking_mps2, left_m } = VARIANTS.get(number)?;
+    let first = plan.points.first()?;
+    let mut way_m = vec![0.0];
+    for pair in plan.points.windows(2) {
+        let step = (pair[1].x_m - pair[0].x_m).hypot(pair[1].y_m - pair[0].y_m);
+        way_m.push(way_m[way_m.len() - 1] + step);
+    }
+    let v_0 = first.speed_mps;
+    let (mut s, mut v) = (0.0, v_0);
+    let mut points = Vec::with_capacity(plan.points.len());
+    for (i, planned) in plan.points.iter().enumerate() {
+        let dt = if i == 0 { 0.0 } else { planned.t_s - plan.points[i - 1].t_s };
+        let (before, t) = (v, planned.t_s - first.t_s);
+        let gained = planned.speed_mps - v_0;
+        let kept = v_0 + if gained > 0.0 { eager * gained } else { gained };
+        let most = if *braking_mps2 > 0.0 { v_0 - braking_mps2 * t } else { f64::INFINITY };
+        v = kept.min(most).max(0.0);
+        s += 0.5 * (before + v) * dt;
+        let place = at(&plan.points, &way_m, s);
+        let u = (t / ASIDE_S).min(1.0);
+        let aside = Point::polar(left_m * u * u * (3.0 - 2.0 * u), place.heading_rad).left();
+        let slope = if u < 1.0 { 6.0 * left_m * u * (1.0 - u) / ASIDE_S / v.max(1.0) } else { 0.0 };
+        points.push(TrajectoryPoint {
+            t_s: planned.t_s,
+            x_m: place.x_m + aside.x,
+            y_m: place.y_m + aside.y,
+            heading_rad: place.heading_rad + slope.clamp(-0.2, 0.2),
+            speed_mps: v,
+            acceleration_mps2: if dt > 0.0 { (v - before) / dt } else { planned.acceleration_mps2 },
+            curvature_per_m: place.curvature_per_m,
+        });
+    }
+    Some(Trajectory { points })
+}
+
+/// The path after a way.
+fn at(points: &[TrajectoryPoint], way_m: &[f64], s_m: f64) -> TrajectoryPoint {
+    let after = way_m.partition_point(|way| *way <= s_m).min(points.len() - 1);
+    let before = after.saturating_sub(1);
+    let (a, b) = (&points[before], &points[after]);
+    let length = way_m[after] - way_m[before];
+    let part = if length > 1e-9 { ((s_m - way_m[before]) / length).clamp(0.0, 1.0) } else { 0.0 };
+    let mix = |a: f64, b: f64| a + part * (b - a);
+    TrajectoryPoint {
+        x_m: mix(a.x_m, b.x_m),
+        y_m: mix(a.y_m, b.y_m),
+        heading_rad: a.heading_rad + part * wrap_angle(b.heading_rad - a.heading_rad),
+        curvature_per_m: mix(a.curvature_per_m, b.curvature_per_m),
+        ..*a
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 20 m/s along x.
+    fn plan() -> Trajectory {
+        let point = |i: usize| {
+            let t_s = 5.0 + 0.1 * i as f64;
+            TrajectoryPoint { t_s, x_m: 2.0 * i as f64, speed_mps: 20.0, ..TrajectoryPoint::default() }
+        };
+        Trajectory { points: (0..=40).map(point).collect() }
+    }
+
+    #[test]
+    fn every_variant_starts_where_the_plan_does_and_brakes_as_it_says() {
+        let plan = plan();
+        let variants: Vec<Trajectory> = (0..).map_while(|number| variant(&plan, number)).collect();
+        assert_eq!(variants.len(), VARIANTS.len());
+        for (driven, Variant { braking_mps2, left_m, .. }) in variants.iter().zip(&VARIANTS) {
+            let (first, last) = (&driven.points[0], &driven.points[40]);
+            assert_eq!((first.t_s, first.x_m, first.y_m, first.speed_mps), (5.0, 0.0, 0.0, 20.0));
+            assert!((last.y_m - left_m).abs() < 1e-9);
+            assert!((last.speed_mps - (20.0 - 4.0 * braking_mps2).max(0.0)).abs() < 1e-6);
+            let way_m = if *braking_mps2 > 5.0 { 200.0 / braking_mps2 } else { 80.0 - 8.0 * braking_mps2 };
+            assert!((last.x_m - way_m).abs() < 0.5, "{} m, not {way_m}", last.x_m);
+        }
+    }
+
+    #[test]
+    fn a_plan_that_starts_off_starts_off_more_slowly_and_keeps_to_its_bend() {
+        let point = |i: usize| {
+            let t = 0.1 * i as f64;
+            let (way, heading_rad) = (t * t, 0.05 * t * t);
+            let (sin, cos) = heading_rad.sin_cos();
+            TrajectoryPoint {
+                t_s: t,
+                x_m: sin / 0.05,
+                y_m: (1.0 - cos) / 0.05,
+                heading_rad,
+                speed_mps: 2.0 * t,
+                acceleration_mps2: 2.0,
+                curvature_per_m: if way > 0.0 { 0.05 } else { 0.0 },
+            }
+        };
+        let plan = Trajectory { points: (0..=40).map(point).collect() };
+        let slower = variant(&plan, 0).expect("a variant");
+        let last = slower.points[40];
+        assert!((last.speed_mps - 0.4 * 8.0).abs() < 1e-9);
+        let off_m = last.x_m.hypot(last.y_m - 20.0) - 20.0;
+        assert!(off_m.abs() < 0.02, "{off_m} m off the circle");
+        assert!((last.heading_rad - (last.x_m / 20.0).asin()).abs() < 2e-3);
+    }
+
+    #[test]
+    fn a_plan_that_stands_or_is_empty_gives_no_trouble() {
+        let mut standing = plan();
+        standing.points.iter_mut().for_each(|p| (p.x_m, p.speed_mps) = (3.0, 0.0));
+        let variant_1 = variant(&standing, 1).expect("a variant");
+        assert!(variant_1.points.iter().all(|p| p.x_m == 3.0 && p.y_m.is_finite()));
+        assert_eq!(variant(&Trajectory::default(), 0), None);
+        assert_eq!(variant(&standing, VARIANTS.len()), None);
+    }
+}
