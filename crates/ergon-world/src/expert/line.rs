@@ -94,6 +94,12 @@ impl DriveLine {
         }
     }
 
+    /// The point at a station and an offset to the left.
+    pub fn place(&self, s_m: f64, d_m: f64) -> Point {
+        let spot = self.at(s_m);
+        spot.point + Point::polar(d_m, spot.heading_rad).left()
+    }
+
     /// Station and offset to the left of a point whose station is known to be near `near_m`.
     pub fn project_near(&self, point: Point, near_m: f64) -> (f64, f64) {
         let mut s = near_m;

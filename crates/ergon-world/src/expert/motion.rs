@@ -12,7 +12,7 @@ const STEPS: usize = 50;
 /// IDM (Treiber, Hennecke, Helbing 2000) as a calm driver has it.
 const ACCELERATION_MPS2: f64 = 1.8;
 const BRAKING_MPS2: f64 = 2.2;
-const HEADWAY_S: f64 = 1.3;
+pub(super) const HEADWAY_S: f64 = 1.3;
 const STANDSTILL_M: f64 = 2.5;
 /// Hardest braking.
 const BRAKING_MAX_MPS2: f64 = 7.0;
@@ -30,10 +30,14 @@ const BESIDE_M: f64 = 0.35;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Request {
     pub(super) desired_mps: f64,
+    /// What is allowed.
+    pub(super) limit_mps: f64,
     /// Place in the lane, metres left of its centre.
     pub(super) offset_m: f64,
     /// Station that the front must not pass.
     pub(super) stop_m: Option<f64>,
+    /// Time behind others.
+    pub(super) headway_s: f64,
 }
 
 /// One other road user, seen from a lane, at equal steps of time; `None` while it is away from the lane.
@@ -185,7 +189,7 @@ impl<'a> Motion<'a> {
             if !in_way || spot.s_m < s || gap > 120.0 {
                 continue;
             }
-            least = least.min(follow_at(gap, v, spot.speed_mps, free));
+            least = least.min(follow_at(gap, [v, spot.speed_mps], request.headway_s, free));
         }
         least.max(-BRAKING_MAX_MPS2)
     }
@@ -233,10 +237,10 @@ impl<'a> Motion<'a> {
 }
 
 /// IDM behind someone.
-fn follow_at(gap_m: f64, v: f64, other_mps: f64, free: f64) -> f64 {
+fn follow_at(gap_m: f64, [v, other_mps]: [f64; 2], headway_s: f64, free: f64) -> f64 {
     let closing = v - other_mps;
     let wanted = STANDSTILL_M
-        + (v * HEADWAY_S + v * closing / (2.0 * (ACCELERATION_MPS2 * BRAKING_MPS2).sqrt())).max(0.0);
+        + (v * headway_s + v * closing / (2.0 * (ACCELERATION_MPS2 * BRAKING_MPS2).sqrt())).max(0.0);
     let part = wanted / gap_m.max(0.3);
     free.min(ACCELERATION_MPS2 * (1.0 - part * part).min(1.0))
 }

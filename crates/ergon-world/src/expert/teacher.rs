@@ -7,10 +7,11 @@
 
 use ergon_types::{LightColor, Trajectory, VehicleState};
 
-use super::motion::{Motion, Obstacle, Request};
+use super::motion::{HEADWAY_S, Motion, Obstacle, Request};
 use crate::follow;
 use crate::geometry::{Point, wrap_angle};
 use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork, SignKind};
+use crate::scenario::Goal;
 use crate::task::{
     Instruction, LanePath, Side, Surroundings, Task, lane_path, lane_position, neighbour, surroundings,
 };
@@ -34,6 +35,12 @@ const STOP_MAX_MPS2: f64 = 4.0;
 const STOP_MPS2: f64 = 2.0;
 /// A car that stands at the right edge keeps this far from it.
 const KERB_M: f64 = 0.4;
+/// Part of the allowed speed that is driven where a goal would not be reached in time otherwise.
+const FAST_PART: f64 = 1.25;
+/// Time behind others on the way to a goal in time.
+const GOAL_HEADWAY_S: f64 = 0.8;
+/// The same for a driver who is asked to drive faster.
+const FAST_HEADWAY_S: f64 = 1.0;
 /// Two vehicles may be in one place if this much time lies between them.
 const CROSSING_MARGIN_S: f64 = 1.0;
 
@@ -56,13 +63,27 @@ impl Expert {
         Expert {}
     }
 
-    /// What is right from here on.
+    /// What is right from here on. A task to reach a goal means the first goal of the scenario's problem.
     pub fn plan(&mut self, world: &World, task: &Task) -> Plan {
+        let reach = task.instruction == Instruction::ReachGoal;
+        self.plan_to(world, task, world.scenario().problem.goals.first().filter(|_| reach))
+    }
+
+    /// What is right from here on, to be in a goal in time where there is one. Its time steps are the scenario's, counted
+    /// from the scenario's start. A goal whose time is over, that is passed or that no way leads to is forgotten.
+    pub fn plan_to(&mut self, world: &World, task: &Task, goal: Option<&Goal>) -> Plan {
+        let to_goal = goal.and_then(|goal| super::goal::plan(world, task, goal));
+        if let Some((motion, to_side)) = to_goal.filter(|(motion, _)| !runs_a_light(world, task, motion)) {
+            return Plan { trajectory: follow::rollout(world.ego(), &motion, PLAN_S), to_side };
+        }
         let Some(seen) = surroundings(world, &task.route).or_else(|| beside_the_road(world, task)) else {
             return Plan { trajectory: standstill(world.ego()), to_side: None };
         };
         let lane = Choice::new(world, task, &seen);
-        let request = request(world, task, &seen, &lane);
+        let mut request = request(world, task, &seen, &lane);
+        if let Some(needed_mps) = goal.and_then(|goal| super::goal::needed_mps(world, goal)) {
+            request.desired_mps = request.desired_mps.max(needed_mps.min(FAST_PART * request.limit_mps));
+        }
         let others = obstacles(world, &lane);
         let mut motion = Motion::new(world.ego(), &lane.path.line);
         let go = motion.roll(&others, &request);
@@ -215,8 +236,12 @@ fn request(world: &World, task: &Task, seen: &Surroundings, lane: &Choice) -> Re
     let limit = allowed_mps(world, &lane.path, s_m);
     let desired_mps = match task.instruction {
         Instruction::SetSpeed { kmh } => f64::from(kmh) / 3.6,
-        Instruction::SlowDown => 0.5 * limit,
-        Instruction::SpeedUp => limit,
+        // Slower than the traffic, too.
+        Instruction::SlowDown => {
+            let traffic_mps = seen.lead.map_or(limit, |lead| lead.speed_mps.max(2.0));
+            (0.5 * limit).min(0.75 * traffic_mps)
+        }
+        Instruction::SpeedUp => 1.02 * limit,
         Instruction::PullOver => (0.6 * limit).min(12.0),
         _ => USUAL_PART * limit,
     };
@@ -233,9 +258,26 @@ fn request(world: &World, task: &Task, seen: &Surroundings, lane: &Choice) -> Re
     let stops = [asked_stop, light_stop(world, seen, s_m, lane), end_stop(world, lane)];
     Request {
         desired_mps: desired_mps.min(limit * 1.02),
+        limit_mps: limit,
         offset_m: lane.offset_m,
         stop_m: stops.into_iter().flatten().min_by(f64::total_cmp),
+        headway_s: match task.instruction {
+            Instruction::ReachGoal => GOAL_HEADWAY_S,
+            Instruction::SpeedUp => FAST_HEADWAY_S,
+            _ => HEADWAY_S,
+        },
     }
+}
+
+/// Whether a motion passes a line where the light says to stop.
+fn runs_a_light(world: &World, task: &Task, motion: &Trajectory) -> bool {
+    let (Some(seen), Some(last)) = (surroundings(world, &task.route), motion.points.last()) else {
+        return false;
+    };
+    let lane = Choice { path: seen.path.clone(), offset_m: 0.0, to_side: None };
+    let end_m = seen.path.line.project(Point::new(last.x_m, last.y_m)).s_m;
+    light_stop(world, &seen, seen.s_m, &lane)
+        .is_some_and(|stop_m| end_m + 0.5 * vehicle::LENGTH_M > stop_m + 1.0)
 }
 
 /// Where to stop for a light.
@@ -251,13 +293,20 @@ fn light_stop(world: &World, seen: &Surroundings, s_m: f64, lane: &Choice) -> Op
     (stops && lane.to_side.is_none()).then_some(s_m + 0.5 * vehicle::LENGTH_M + gap_m - 0.8)
 }
 
-/// A lane that just ends is not driven over its end.
+/// A lane that ends while one beside it goes on is not driven over its end. Where all lanes end the world does, which
+/// nobody on the road knows.
 fn end_stop(world: &World, lane: &Choice) -> Option<f64> {
     let roads = &world.scenario().roads;
     let (last, _) = lane.path.lanelets.last()?;
     let lanelet = roads.lanelet(*last)?;
-    let goes_on_beside =
-        [Side::Left, Side::Right].iter().any(|side| neighbour(roads, *last, *side).is_some());
+    let goes_on_beside = [Side::Left, Side::Right].iter().any(|side| {
+        let mut beside = neighbour(roads, *last, *side);
+        (0..8).any(|_| {
+            let Some(lanelet) = beside else { return false };
+            beside = neighbour(roads, lanelet.id, *side);
+            !lanelet.successors.is_empty()
+        })
+    });
     (lanelet.successors.is_empty() && goes_on_beside).then_some(lane.path.line.length() - 3.0)
 }
 
