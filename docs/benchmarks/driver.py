@@ -32,6 +32,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def drive(arguments, policy, gate, extra):
     command = [arguments.ergon, "drive", "--json", "--policy", policy, "--gate", gate, *extra]
+    command += ["--deadline-ms", str(arguments.deadline_ms)]
+    if arguments.threads:
+        command += ["--threads", str(arguments.threads)]
     if arguments.model and policy == "model":
         command += ["--model", arguments.model]
     print("running", " ".join(str(part) for part in command), file=sys.stderr, flush=True)
@@ -122,7 +125,14 @@ def main():
     parser.add_argument("--referee", help="Python with the referee's packages")
     parser.add_argument("--episodes", type=int, default=100, help="generated episodes for each driver")
     parser.add_argument("--each", type=int, default=10, help="episodes for each instruction and language")
+    parser.add_argument("--deadline-ms", type=float, default=100.0, help="0 on a machine that is busy: what is driven then "
+                        "does not depend on the clock")
+    parser.add_argument("--threads", type=int, help="threads of the model; all cores by default")
+    parser.add_argument("--only", nargs="*", help="titles of the sections to make, such as 'Recorded scenarios'")
+    parser.add_argument("--policies", nargs="*", help="policies and gates to run, such as model-on expert-off")
     arguments = parser.parse_args()
+    if arguments.policies:
+        POLICIES[:] = [pair for pair in POLICIES if "-".join(pair) in arguments.policies]
     arguments.out.mkdir(parents=True, exist_ok=True)
     results = {}
     print(f"Measured {datetime.date.today()} on {platform.processor() or platform.machine()} by "
@@ -133,6 +143,8 @@ def main():
     if arguments.scenarios and arguments.referee:
         sections.append(("Recorded scenarios", lambda: scenarios(arguments, results)))
     for title, section in sections:
+        if arguments.only and title not in arguments.only:
+            continue
         print(f"### {title}\n\n" + "\n".join(section()) + "\n", flush=True)
         (arguments.out / "driver.json").write_text(json.dumps(results, indent=1, ensure_ascii=False))
 

@@ -14,7 +14,7 @@ fn main() {
     std::fs::write(&path, Vocabulary::learn().expect("learned")).expect("written");
     let vocabulary = Vocabulary::open(&path).expect("opened");
     let config = driver_config();
-    let collector = Collector { config: &config, vocabulary: &vocabulary, goal_part: 0.4 };
+    let collector = Collector { config: &config, vocabulary: &vocabulary };
     let start = Instant::now();
     let mut samples = Vec::new();
     for seed in 0..episodes {
@@ -44,7 +44,7 @@ fn main() {
         };
         println!("waypoint {k}: x {} | y {}", column(0), column(1));
     }
-    for (index, name) in ergon_world::task::PERCEPTION_NAMES.iter().enumerate() {
+    for (index, (name, _)) in ergon_world::task::PERCEPTION.iter().enumerate() {
         let known: Vec<f64> =
             samples.iter().map(|s| f64::from(s.perception[index])).filter(|v| v.is_finite()).collect();
         let n = known.len().max(1) as f64;

@@ -5,7 +5,9 @@
 //! ```
 
 use ergon_kernels::Cpu;
-use ergon_train::driver::{NetworkConfig, Sample, TrainConfig, Trainer, driver_config, network_config};
+use ergon_train::driver::{
+    Augmentation, NetworkConfig, Sample, TrainConfig, Trainer, driver_config, network_config,
+};
 use ergon_world::Rng;
 use std::time::Instant;
 
@@ -22,7 +24,9 @@ fn main() {
     let mut rng = Rng::new(1);
     let samples: Vec<Sample> = (0..512).map(|_| sample(&network, &mut rng)).collect();
     let cpu = Cpu::new(threads);
-    let config = TrainConfig { batch, micro_batch, ..TrainConfig::default() };
+    // The network that others can be compared with: without its own words, which cost a second pass of the decoder.
+    let augmentation = Augmentation { own_words: 0.0, ..Augmentation::default() };
+    let config = TrainConfig { batch, micro_batch, augmentation, ..TrainConfig::default() };
     let mut trainer = Trainer::new(&network, config, &cpu).expect("the built-in shape fits");
     let parameters = trainer.network().layout().len();
     println!(

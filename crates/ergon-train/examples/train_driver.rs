@@ -28,6 +28,8 @@ fn main() {
         }
         Progress::Training { .. } => {}
         Progress::Exporting => println!("exporting"),
+        Progress::Selecting { .. } => {}
+        Progress::Judged(candidate) => println!("{candidate:?}"),
     });
     println!("{result:?}");
 }

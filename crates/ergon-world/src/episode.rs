@@ -66,7 +66,7 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
         let (instruction, spoken) = parse(given).unwrap_or_default();
         (asked, language) = (Some(instruction), Some(spoken));
     }
-    let language = language.unwrap_or(if words.chance(0.5) { Language::English } else { Language::Chinese });
+    let language = language.unwrap_or_else(|| either(&mut words));
     let (kind, family) = place(seed, options.kind, asked);
     let lead = match asked {
         Some(Instruction::Follow(kind)) => Some(kind),
@@ -88,6 +88,28 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
     let task = Task { instruction, text, language, route, duration_s };
     let world = world(seed, kind, layout, start.state, traffic);
     Episode { world, task, kind }
+}
+
+fn either(rng: &mut Rng) -> Language {
+    if rng.chance(0.5) { Language::English } else { Language::Chinese }
+}
+
+/// The tasks to turn each way that the junction ahead of the start of [`generate()`]'s episode offers, where that is an
+/// episode before a junction; none elsewhere.
+pub fn turns(seed: u64, options: &EpisodeOptions) -> Vec<Task> {
+    let (kind, family) = place(seed, options.kind, options.instruction);
+    if family != Family::Junction {
+        return Vec::new();
+    }
+    let (layout, start, _) = build(seed, kind, family, None, options);
+    let mut rng = Rng::new(seed).split(5);
+    let duration_s = duration(&start, family, &mut Rng::new(seed).split(2));
+    let task = |turn| {
+        let (instruction, language) = (Instruction::Turn(turn), options.language.unwrap_or(either(&mut rng)));
+        let text = phrase(instruction, language, &mut rng);
+        Task { instruction, text, language, route: route(&layout, &start, instruction, seed), duration_s }
+    };
+    start.ways.iter().map(|way| way.0).map(task).collect()
 }
 
 /// Kind of road and of place on it.

@@ -2,8 +2,9 @@
 
 use ergon_types::{ActorKind, LightColor};
 use ergon_world::Rng;
-use ergon_world::episode::{EpisodeOptions, generate, with_goal};
+use ergon_world::episode::{EpisodeOptions, generate, turns, with_goal};
 use ergon_world::generate::RoadKind;
+use ergon_world::scenario::{Goal, Region};
 use ergon_world::task::*;
 
 fn all_instructions() -> Vec<Instruction> {
@@ -189,11 +190,15 @@ fn perception_is_bounded_and_named() {
     for seed in 0..20 {
         let episode = generate(seed, &EpisodeOptions::default());
         let numbers = perception(&episode.world, &episode.task.route);
-        for (name, number) in PERCEPTION_NAMES.iter().zip(numbers) {
-            assert!(number.is_nan() || number.abs() < 12.0, "{name}: {number}");
+        for ((name, _), number) in PERCEPTION.iter().zip(numbers) {
+            assert!(number.is_nan() || number.abs() <= 6.0, "{name}: {number}");
         }
+        let lanes = numbers[9] + numbers[10] + 1.0;
+        assert!((1.0..=7.0).contains(&lanes) && lanes.fract() == 0.0, "seed {seed}: {lanes} lanes");
+        let speed_mps = f64::from(numbers[31] * PERCEPTION[31].1);
+        assert!((speed_mps - episode.world.ego().speed_mps).abs() < 1e-4, "seed {seed}: {speed_mps} m/s");
         assert!(!numbers[0].is_nan(), "seed {seed}: the ego vehicle starts in a lane");
-        assert!(numbers[0].abs() < 0.3 && numbers[1].abs() < 0.2, "seed {seed}: {:?}", &numbers[..2]);
+        assert!(numbers[0].abs() < 2.0 && numbers[1].abs() < 1.7, "seed {seed}: {:?}", &numbers[..2]);
     }
 }
 
@@ -213,4 +218,54 @@ fn goals_by_hindsight_hold_for_what_they_were_made_of() {
             assert!(goals.task.hint(&goals.world).time_window_s.is_some());
         }
     }
+}
+
+#[test]
+fn goals_ahead_are_ahead_and_need_no_miracle() {
+    let (mut rng, mut found) = (Rng::new(8), 0);
+    for seed in 0..60 {
+        let episode = generate(seed, &EpisodeOptions::default());
+        let (world, route) = (&episode.world, &episode.task.route);
+        let Some(goal) = goal_ahead(world, route, 12.0, &mut rng) else { continue };
+        found += 1;
+        let hint = episode.task.hint_to(world, Some(&goal));
+        let [first_s, last_s] = hint.time_window_s.expect("every goal has a time");
+        assert!(last_s > 0.3 && first_s <= last_s, "seed {seed}: {first_s} to {last_s}");
+        let Some([forward_m, left_m]) = hint.position_m else { continue };
+        // Boxes are up to 40 m long, and their middle may lie half of that beyond the place that can be reached.
+        let fastest_mps = 1.15 * world.ego().speed_mps.max(36.2);
+        let needed_mps = (forward_m.hypot(left_m) - 14.0) / last_s;
+        let fits = forward_m > -14.0 && needed_mps < fastest_mps;
+        assert!(fits, "seed {seed}: {forward_m} {left_m} in {last_s}");
+    }
+    assert!(found > 45, "{found} of 60");
+}
+
+#[test]
+fn a_long_lanelet_is_aimed_at_where_driving_on_leads() {
+    let options = EpisodeOptions { kind: Some(RoadKind::Highway), ..EpisodeOptions::default() };
+    let episode = generate(3, &options);
+    let (world, task) = (&episode.world, &episode.task);
+    let lanelet = surroundings(world, &task.route).expect("on a lane").lanelet;
+    let goal = Goal { steps: [20, 20], regions: vec![Region::Lanelets(vec![lanelet])], ..Goal::default() };
+    let [forward_m, left_m] = task.hint_to(world, Some(&goal)).position_m.expect("a place");
+    let way_m = 2.0 * world.ego().speed_mps;
+    assert!((forward_m - way_m).abs() < 6.0 && left_m.abs() < 3.0, "{forward_m} {left_m}, not {way_m}");
+}
+
+#[test]
+fn turns_are_the_ways_of_the_junction_ahead() {
+    let options =
+        EpisodeOptions { instruction: Some(Instruction::Turn(Turn::Left)), ..EpisodeOptions::default() };
+    for seed in 0..8 {
+        let (episode, ways) = (generate(seed, &options), turns(seed, &options));
+        let inside: std::collections::BTreeSet<_> = ways.iter().map(|task| task.route[1]).collect();
+        assert_eq!(inside.len(), ways.len(), "seed {seed}");
+        assert!(ways.len() >= 2 && ways.iter().all(|task| task.route[0] == episode.task.route[0]));
+        for task in &ways {
+            assert_eq!(parse(&task.text), Some((task.instruction, task.language)));
+        }
+    }
+    let none = turns(1, &EpisodeOptions { kind: Some(RoadKind::Rural), ..EpisodeOptions::default() });
+    assert!(none.is_empty());
 }

@@ -29,7 +29,7 @@ pub struct Sample {
     pub kind: u8,
 }
 
-/// Small random changes of brightness, contrast and single values.
+/// Small random changes of what is seen, and of what has been said.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Augmentation {
     /// Largest shift, as a part of the range from black to white.
@@ -38,16 +38,21 @@ pub struct Augmentation {
     pub contrast: f32,
     /// Standard deviation of the noise on each value, as a part of the range from black to white.
     pub noise: f32,
+    /// Part of the samples whose reasoning is read as the network itself would say it, token by token after the right
+    /// ones, while the right ones stay what it is to say (scheduled sampling; Bengio and others 2015, arXiv 1506.03099).
+    /// Otherwise plans would come to trust words that are always true in training and often wrong on the road.
+    pub own_words: f32,
 }
 
 impl Augmentation {
     /// No change.
-    pub const NONE: Augmentation = Augmentation { brightness: 0.0, contrast: 0.0, noise: 0.0 };
+    pub const NONE: Augmentation =
+        Augmentation { brightness: 0.0, contrast: 0.0, noise: 0.0, own_words: 0.0 };
 }
 
 impl Default for Augmentation {
     fn default() -> Augmentation {
-        Augmentation { brightness: 0.08, contrast: 0.1, noise: 0.01 }
+        Augmentation { brightness: 0.08, contrast: 0.1, noise: 0.01, own_words: 0.6 }
     }
 }
 
@@ -64,6 +69,8 @@ pub struct Batch {
     pub(crate) tokens: Vec<(usize, u32)>,
     /// Rows that predict a token: row, the token, and its share of the loss.
     pub(crate) targets: Vec<(usize, u32, f32)>,
+    /// Samples that will read their own words.
+    pub(crate) own_words: Vec<bool>,
     /// `[samples, horizon, action_dim]`
     pub(crate) waypoints: Vec<f32>,
     /// Share of each waypoint in the loss, `[samples, horizon]`.
@@ -90,6 +97,7 @@ impl Batch {
         spans.clear();
         tokens.clear();
         targets.clear();
+        self.own_words.clear();
         self.waypoints.clear();
         self.waypoint_shares.clear();
         self.perception.clear();
@@ -156,10 +164,24 @@ impl Batch {
         self.perception.extend_from_slice(&sample.perception);
         self.perception_shares.push(share / known.max(1) as f32);
         self.push_noise(sample.waypoints.len(), &mut rng.split(1));
+        self.own_words.push(rng.split(2).chance(f64::from(augmentation.own_words)));
+    }
+
+    /// Puts other tokens in the place of the right ones: `said` is what follows each target's row. The closing tag stays
+    /// where it is.
+    pub(crate) fn say(&mut self, said: &[u32], end_think: u32) {
+        for ((row, ..), said) in self.targets.iter().zip(said) {
+            let sample = self.spans.partition_point(|span| span.end <= *row);
+            if !self.own_words[sample] || row + 2 >= self.spans[sample].end || *said == end_think {
+                continue;
+            }
+            let place = self.tokens.partition_point(|(at, _)| at <= row);
+            self.tokens[place].1 = *said;
+        }
     }
 
     fn push_pixels(&mut self, sample: &Sample, augmentation: Augmentation, rng: &mut Rng) {
-        let Augmentation { brightness, contrast, noise } = augmentation;
+        let Augmentation { brightness, contrast, noise, .. } = augmentation;
         // From 0 to 255 to -1 to 1.
         let shift = 2.0 * brightness * rng.range(-1.0, 1.0) as f32;
         let factor = 1.0 + contrast * rng.range(-1.0, 1.0) as f32;

@@ -2,24 +2,26 @@
 //!
 //! Whoever drives is the [`Pilot`]: the expert itself, disturbed now and then so that there is something to recover from,
 //! or the student, so that the samples show the states the student reaches (Ross, Gordon, Bagnell: "A reduction of
-//! imitation learning to no-regret online learning", 2011). A part of the samples becomes tasks by hindsight: where the
-//! expert's motion leads is the goal, and that motion is right.
+//! imitation learning to no-regret online learning", 2011). At a part of the moments the expert is asked for something
+//! else than what is being done, as `asked` has it: the same picture under other words needs another motion, so the words
+//! have to be read.
 
+use ergon_checkpoint::TokenizerError;
+use ergon_engine::PolicyError;
 use ergon_model::{
     DriverConfig, ProcessorError, encode_waypoints, hint_features, patch_bytes, state_features,
-    waypoints_to_trajectory,
 };
-use ergon_types::{GoalHint, Trajectory, VehicleState};
+use ergon_types::{GoalHint, Observation, Trajectory, VehicleState};
 use ergon_world::camera::{Conditions, Eyes, Rig};
-use ergon_world::episode::{self, Episode, EpisodeOptions};
+use ergon_world::episode::{Episode, EpisodeOptions};
 use ergon_world::expert::Expert;
 use ergon_world::geometry::{OrientedBox, Point, wrap_angle};
-use ergon_world::task::{self, Instruction, Language, Order, Task, facts, phrase};
+use ergon_world::task::{self, Order, Task, facts};
 use ergon_world::world::World;
 use ergon_world::{Rng, follow, vehicle};
 
+use super::asked::{Asked, Start};
 use super::{Sample, Vocabulary};
-use ergon_checkpoint::TokenizerError;
 
 /// Time between samples; the student's plan is driven for as long.
 pub const SAMPLE_S: f64 = 0.4;
@@ -27,6 +29,14 @@ pub const SAMPLE_S: f64 = 0.4;
 const CONTROL_S: f64 = 0.1;
 /// How far the vehicle may stray before an episode is given up: from there nothing is to be learned.
 const ASTRAY_M: f64 = 4.0;
+/// A student that stands this long where the expert would drive ...
+const STUCK_S: f64 = 4.0;
+/// ... is driven on by it for this long.
+const HELP_S: f64 = 3.0;
+/// Part of the moments of standing that are kept: they are alike.
+const STANDING_PART: f64 = 0.4;
+/// Part of the hints to a goal that name a point of the route, too.
+const ROUTE_POINT_PART: f64 = 0.8;
 
 /// Samples that cannot be taken: the configuration does not fit the world.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +48,9 @@ pub enum CollectError {
     /// Cameras that are not the model's.
     #[error(transparent)]
     Pictures(#[from] ProcessorError),
+    /// The student cannot drive.
+    #[error(transparent)]
+    Student(#[from] PolicyError),
 }
 
 /// Why a sample is there; kept as its `kind`.
@@ -48,17 +61,18 @@ pub enum SampleKind {
     Expert = 0,
     /// The episode's task, student driving.
     Student = 1,
-    /// A goal by hindsight.
+    /// A goal that could be reached from here.
     Goal = 2,
+    /// Other words.
+    Words = 3,
 }
 
 /// Who drives while samples are taken.
 pub enum Pilot<'a> {
     /// The expert, disturbed.
     Expert,
-    /// The student: from a sample (all but its labels) to normalised waypoints; a part of the episodes starts with the
-    /// expert.
-    Student(&'a mut dyn FnMut(&Sample) -> Vec<f32>),
+    /// The student: from what it sees to a motion; a part of the episodes starts with the expert.
+    Student(&'a mut dyn FnMut(&Observation) -> Result<Trajectory, PolicyError>),
 }
 
 /// What collecting needs to know of the model.
@@ -67,110 +81,131 @@ pub struct Collector<'a> {
     pub config: &'a DriverConfig,
     /// Words to tokens.
     pub vocabulary: &'a Vocabulary,
-    /// Part of the samples that become goals by hindsight.
-    pub goal_part: f64,
 }
 
-/// One moment, kept until it is known what happened next.
-struct Moment {
-    sample: Sample,
-    ego: VehicleState,
-    /// What the expert would drive from here.
-    plan: Trajectory,
-    language: Language,
-    /// What it would say, the manoeuvre aside.
-    truth: task::Facts,
-    route_point_m: Option<[f64; 2]>,
+/// How a drive goes, beside the world.
+struct Drive {
+    expert: Expert,
+    disturbance: Disturbance,
+    /// Until then the expert drives.
+    expert_until_s: f64,
+    stands_s: f64,
 }
 
 impl Collector<'_> {
     /// Drives the episode of a seed and gives its samples. `options` narrows the choice of episodes.
     ///
     /// # Errors
-    /// The words do not go through the tokenizer, or the cameras do not fit the model: both are mistakes of the
-    /// configuration.
+    /// The words do not go through the tokenizer, the cameras do not fit the model, or the student cannot drive.
     pub fn episode(
         &self,
         seed: u64,
         options: &EpisodeOptions,
         pilot: &mut Pilot,
     ) -> Result<Vec<Sample>, CollectError> {
-        let episode = episode::generate(seed, options);
         let mut rng = Rng::new(seed).split(0x5a3);
-        let (moments, driven) = self.drive(&episode, pilot, &mut rng)?;
-        let by_hindsight = matches!(pilot, Pilot::Expert);
-        let roads = &episode.world.scenario().roads;
-        let mut samples = Vec::with_capacity(moments.len());
-        for moment in moments {
-            let goal = if rng.chance(self.goal_part) {
-                self.goal(&moment, by_hindsight.then_some(&driven[..]), roads, &mut rng)?
-            } else {
-                None
-            };
-            samples.push(goal.unwrap_or(moment.sample));
+        let start = Start::new(seed, options, &mut rng);
+        let Episode { world, task, .. } = &start.episode;
+        let mut world = world.clone();
+        let mut order = Order::new(task);
+        let conditions = Conditions::from_seed(rng.next_u64());
+        let mut eyes = Eyes::new(Rig::standard(), &world, conditions, self.config.vision.frame_gap_s);
+        let student = matches!(pilot, Pilot::Student(_));
+        let mut drive = Drive {
+            expert: Expert::new(),
+            disturbance: Disturbance::new(&mut rng, student),
+            expert_until_s: if rng.chance(0.5) { 0.0 } else { rng.range(0.0, 8.0) },
+            stands_s: 0.0,
+        };
+        drive.disturbance.displace(&mut world, &mut rng);
+        let mut samples = Vec::new();
+        while world.t_s() + 1e-9 < start.until_s && !is_over(&world, order.task()) {
+            eyes.look(&world);
+            let seen = task::perception(&world, &order.task().route);
+            order.update(world.ego(), task::perceived_offset_m(&seen));
+            let asked = start.ask(&world, order.task(), &mut rng);
+            let (right, chosen) = self.decide(&mut drive, &world, &eyes, &order, &asked, pilot)?;
+            if drive.stands_s < 1.0 || rng.chance(STANDING_PART) {
+                samples.push(self.sample(&world, &eyes, &asked, &right, &seen, &mut rng)?);
+            }
+            for _ in 0..(SAMPLE_S / CONTROL_S).round() as usize {
+                let control = drive.disturbance.apply(follow::control(world.ego(), &chosen), world.t_s());
+                for _ in 0..(CONTROL_S / vehicle::STEP_S).round() as usize {
+                    world.step(control);
+                }
+            }
         }
         Ok(samples)
     }
 
-    /// Drives, and keeps a moment every [`SAMPLE_S`] and the states every [`CONTROL_S`].
-    fn drive(
+    /// The motion that is right for what is asked, and the one that is driven.
+    fn decide(
         &self,
-        episode: &Episode,
+        drive: &mut Drive,
+        world: &World,
+        eyes: &Eyes,
+        order: &Order,
+        asked: &Asked,
         pilot: &mut Pilot,
-        rng: &mut Rng,
-    ) -> Result<(Vec<Moment>, Vec<VehicleState>), CollectError> {
-        let mut world = episode.world.clone();
-        let mut expert = Expert::new();
-        let mut order = Order::new(&episode.task);
-        let conditions = Conditions::from_seed(rng.next_u64());
-        let mut eyes = Eyes::new(Rig::standard(), &world, conditions, self.config.vision.frame_gap_s);
-        let disturbance = Disturbance::new(rng, matches!(pilot, Pilot::Student(_)));
-        disturbance.displace(&mut world, rng);
-        let expert_first_s = if rng.chance(0.5) { 0.0 } else { rng.range(0.0, 8.0) };
-        let per_sample = (SAMPLE_S / CONTROL_S).round() as usize;
-        let (mut moments, mut driven) = (Vec::new(), vec![*world.ego()]);
-        while world.t_s() + 1e-9 < episode.task.duration_s && !is_over(&world, order.task()) {
-            eyes.look(&world);
-            let seen = task::perception(&world, &order.task().route);
-            order.update(world.ego(), task::perceived_offset_m(&seen));
-            let plan = expert.plan(&world, order.task()).trajectory;
-            let moment = self.moment(&world, &eyes, order.task(), plan, &seen)?;
-            let chosen = match pilot {
-                Pilot::Student(predict) if world.t_s() >= expert_first_s => {
-                    let waypoints = predict(&moment.sample);
-                    waypoints_to_trajectory(&self.config.action, world.ego(), &waypoints)
-                }
-                _ => moment.plan.clone(),
-            };
-            moments.push(moment);
-            for _ in 0..per_sample {
-                let control = disturbance.apply(follow::control(world.ego(), &chosen), world.t_s());
-                for _ in 0..(CONTROL_S / vehicle::STEP_S).round() as usize {
-                    world.step(control);
-                }
-                driven.push(*world.ego());
+    ) -> Result<(Trajectory, Trajectory), CollectError> {
+        let t_s = world.t_s();
+        drive.stands_s = if world.ego().speed_mps < 0.15 { drive.stands_s + SAMPLE_S } else { 0.0 };
+        let expert = &mut drive.expert;
+        let right = expert.plan_to(world, &asked.task, asked.goal.as_ref()).trajectory;
+        let own = |expert: &mut Expert, right: &Trajectory| match asked.kind {
+            SampleKind::Expert => right.clone(),
+            _ => expert.plan(world, order.task()).trajectory,
+        };
+        let Pilot::Student(predict) = pilot else {
+            let chosen = own(expert, &right);
+            return Ok((right, chosen));
+        };
+        if drive.stands_s >= STUCK_S && t_s >= drive.expert_until_s {
+            let would = own(expert, &right);
+            let way_m = would.points.last().map_or(0.0, |p| {
+                Point::new(p.x_m, p.y_m).distance(Point::new(world.ego().x_m, world.ego().y_m))
+            });
+            drive.stands_s = 0.0;
+            if way_m > 3.0 {
+                drive.expert_until_s = t_s + HELP_S;
             }
         }
-        Ok((moments, driven))
+        if t_s < drive.expert_until_s {
+            let chosen = own(expert, &right);
+            return Ok((right, chosen));
+        }
+        let observation = Observation {
+            t_s,
+            frames: eyes.frames().to_vec(),
+            earlier_frames: eyes.earlier_frames().to_vec(),
+            ego: *world.ego(),
+            hint: order.task().hint(world),
+            instruction: order.task().text.clone(),
+        };
+        Ok((right, predict(&observation)?))
     }
 
-    fn moment(
+    fn sample(
         &self,
         world: &World,
         eyes: &Eyes,
-        task: &Task,
-        plan: Trajectory,
+        Asked { task, goal, kind }: &Asked,
+        right: &Trajectory,
         seen: &[f32],
-    ) -> Result<Moment, CollectError> {
-        let ego = *world.ego();
+        rng: &mut Rng,
+    ) -> Result<Sample, CollectError> {
+        let ego = world.ego();
         let mut pixels = Vec::new();
         patch_bytes(&self.config.vision, eyes.frames(), eyes.earlier_frames(), &mut pixels)?;
-        let hint = task.hint(world);
-        let truth = facts(world, task, Some(&plan));
-        let (waypoints, valid) = self.waypoints(&ego, &plan);
-        let sample = Sample {
+        let mut hint: GoalHint = task.hint_to(world, goal.as_ref());
+        if goal.is_some() {
+            hint.route_point_m = hint.route_point_m.filter(|_| rng.chance(ROUTE_POINT_PART));
+        }
+        let truth = facts(world, task, Some(right));
+        let (waypoints, valid) = self.waypoints(ego, right);
+        Ok(Sample {
             pixels,
-            state: state_features(&ego).to_vec(),
+            state: state_features(ego).to_vec(),
             hint: hint_features(&hint, ego.speed_mps).to_vec(),
             instruction: self.vocabulary.encode(&task.text)?,
             reasoning: self.vocabulary.encode(&task::describe(&truth, task.language))?,
@@ -178,9 +213,8 @@ impl Collector<'_> {
             valid,
             perception: seen.to_vec(),
             weight: 1.0,
-            kind: SampleKind::Expert as u8,
-        };
-        Ok(Moment { sample, ego, plan, language: task.language, truth, route_point_m: hint.route_point_m })
+            kind: *kind as u8,
+        })
     }
 
     /// A motion as normalised waypoints, and which of them it reaches.
@@ -195,75 +229,6 @@ impl Collector<'_> {
         }
         (encode_waypoints(action, ego, &positions), valid)
     }
-
-    /// The moment as a task to be somewhere: within the expert's plan, or, where the expert drove, within what it drove.
-    fn goal(
-        &self,
-        moment: &Moment,
-        driven: Option<&[VehicleState]>,
-        roads: &ergon_world::road::RoadNetwork,
-        rng: &mut Rng,
-    ) -> Result<Option<Sample>, CollectError> {
-        let now = (moment.ego.t_s / CONTROL_S).round() as usize;
-        let far = driven.filter(|driven| rng.chance(0.6) && now + 60 < driven.len());
-        let (state, steps) = match far {
-            Some(driven) => {
-                let steps = 10 + rng.below((driven.len() - now - 11).min(140));
-                (driven[now + steps], steps)
-            }
-            None => {
-                let last = moment.plan.points.len().saturating_sub(1);
-                if last < 4 {
-                    return Ok(None);
-                }
-                let steps = 3 + rng.below(last - 3);
-                (state_of(&moment.plan, steps), steps)
-            }
-        };
-        let mut motion = moment.plan.clone();
-        if let Some(driven) = far {
-            motion.points = driven[now..].iter().take(41).map(follow::point_of).collect();
-        }
-        let hint = self.hint(moment, &state, steps, roads, rng);
-        let (waypoints, valid) = self.waypoints(&moment.ego, &motion);
-        let text = phrase(Instruction::ReachGoal, moment.language, rng);
-        Ok(Some(Sample {
-            hint: hint_features(&hint, moment.ego.speed_mps).to_vec(),
-            instruction: self.vocabulary.encode(&text)?,
-            reasoning: self.vocabulary.encode(&task::describe(&moment.truth, moment.language))?,
-            waypoints,
-            valid,
-            kind: SampleKind::Goal as u8,
-            ..moment.sample.clone()
-        }))
-    }
-
-    /// What the navigation says of a goal cut around `state`, which is reached `steps` time steps from now.
-    fn hint(
-        &self,
-        moment: &Moment,
-        state: &VehicleState,
-        steps: usize,
-        roads: &ergon_world::road::RoadNetwork,
-        rng: &mut Rng,
-    ) -> GoalHint {
-        let goal = task::goal_from_future(roads, state, steps, &task::random_shape(rng));
-        let origin = Point::new(moment.ego.x_m, moment.ego.y_m);
-        let center = goal.regions.first().and_then(|region| region.center(roads));
-        GoalHint {
-            position_m: center.map(|center| {
-                let p = center.to_frame(origin, moment.ego.heading_rad);
-                [p.x, p.y]
-            }),
-            route_point_m: moment.route_point_m.filter(|_| rng.chance(0.7)),
-            time_window_s: Some(goal.steps.map(|step| step as f64 * CONTROL_S)),
-            speed_range_mps: goal.speed_mps,
-            heading_rad: goal.heading_rad.map(|[low, high]| {
-                let middle = low + 0.5 * (high - low).rem_euclid(std::f64::consts::TAU);
-                wrap_angle(middle - moment.ego.heading_rad)
-            }),
-        }
-    }
 }
 
 /// Where a motion is at a time, if it goes on for so long.
@@ -274,20 +239,6 @@ fn place_at(motion: &Trajectory, t_s: f64) -> Option<[f64; 2]> {
     let a = points[after.saturating_sub(1)];
     let part = if b.t_s > a.t_s { ((t_s - a.t_s) / (b.t_s - a.t_s)).clamp(0.0, 1.0) } else { 1.0 };
     Some([a.x_m + part * (b.x_m - a.x_m), a.y_m + part * (b.y_m - a.y_m)])
-}
-
-/// A point of a motion as a state.
-fn state_of(plan: &Trajectory, index: usize) -> VehicleState {
-    let p = &plan.points[index];
-    VehicleState {
-        t_s: p.t_s,
-        x_m: p.x_m,
-        y_m: p.y_m,
-        heading_rad: p.heading_rad,
-        speed_mps: p.speed_mps,
-        acceleration_mps2: p.acceleration_mps2,
-        steering_angle_rad: 0.0,
-    }
 }
 
 /// Whether there is nothing more to learn: the road ends, the vehicle hit someone, or it strayed too far from any lane.
@@ -313,6 +264,8 @@ fn is_over(world: &World, task: &Task) -> bool {
 /// What goes wrong while the expert drives: a push aside at the start, and spells of a wrong hand on wheel and pedals.
 struct Disturbance {
     pushed: bool,
+    /// Whether the vehicle stands at the start, wherever it is.
+    standing: bool,
     /// Start and end of each spell, and what is added.
     spells: Vec<([f64; 2], [f64; 2])>,
 }
@@ -329,10 +282,14 @@ impl Disturbance {
                 t += length + rng.range(2.5, 7.0);
             }
         }
-        Disturbance { pushed: rng.chance(if student { 0.2 } else { 0.35 }), spells }
+        let standing = rng.chance(0.06);
+        Disturbance { pushed: rng.chance(if student { 0.2 } else { 0.35 }), standing, spells }
     }
 
     fn displace(&self, world: &mut World, rng: &mut Rng) {
+        if self.standing {
+            world.displace(VehicleState { speed_mps: 0.0, ..*world.ego() });
+        }
         if !self.pushed {
             return;
         }

@@ -1,6 +1,7 @@
 //! Training of the driver: samples on disk, the network with its gradients, the optimiser, checkpoints and export.
 
 mod action;
+mod asked;
 mod batch;
 pub mod checkpoint;
 mod collect;
@@ -13,9 +14,9 @@ mod loss;
 mod network;
 mod optimizer;
 mod params;
-mod predictor;
 mod rounds;
 mod samples;
+mod select;
 mod shape;
 mod store;
 mod trainer;
@@ -32,9 +33,9 @@ pub use loss::{LossWeights, Losses};
 pub use network::{Network, Workspace};
 pub use optimizer::{AdamW, OptimizerState, Schedule};
 pub use params::{Layout, TensorInfo, TensorKind};
-pub use predictor::Predictor;
 pub use rounds::{Progress, ROUNDS, Round, RoundsError, Run};
 pub use samples::Samples;
+pub use select::Candidate;
 pub use shape::{DRIVER_CONFIG, driver_config, network_config};
 pub use store::{MAX_INSTRUCTION, MAX_REASONING, SampleStore, ShardWriter, StoreError};
 pub use trainer::{Position, TrainConfig, TrainError, Trainer, UpdateReport};

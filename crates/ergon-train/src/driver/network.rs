@@ -14,7 +14,6 @@ use super::loss::{LossWeights, Losses, smooth_absolute};
 use super::params::{Layout, TensorKind};
 use super::vision::{Vision, VisionTape};
 use ergon_kernels::{gemm::Write, ops};
-use ergon_world::Rng;
 
 /// Longest sequence of the decoder.
 const MAX_POSITIONS: usize = 256;
@@ -46,6 +45,8 @@ pub struct Workspace {
     heads: HeadsTape,
     action: ActionTape,
     scratch: Scratch,
+    /// Image tokens, `[samples, tokens, hidden]`.
+    image: Vec<f32>,
     stream: Vec<f32>,
     /// The decoder's normalised output, `[rows, hidden]`.
     pub(crate) hidden: Vec<f32>,
@@ -135,24 +136,29 @@ impl Network {
         Workspace { loads, ..Workspace::default() }
     }
 
-    /// Image, state, hint and text to the decoder's normalised output, in `work.hidden`.
-    fn encode(&self, weights: &Weights, batch: &Batch, work: &mut Workspace) {
+    /// Pictures to image tokens, in `work.image`.
+    fn see(&self, weights: &Weights, batch: &Batch, work: &mut Workspace) {
+        let n = batch.len() * self.config.vision.tokens().max(1) * self.config.decoder.hidden;
+        let image = sized(&mut work.image, n);
+        self.vision.forward(weights, &batch.pixels, &mut work.vision, &mut work.scratch, image);
+    }
+
+    /// Image tokens, state, hint and text to the decoder's normalised output, in `work.hidden`.
+    fn read(&self, weights: &Weights, batch: &Batch, work: &mut Workspace) {
         let hidden = self.config.decoder.hidden;
         let tokens = self.config.vision.tokens();
-        let Workspace { vision, state, hint, decoder, scratch, stream, hidden: out, small, .. } = work;
+        let Workspace { state, hint, decoder, scratch, image, stream, hidden: out, small, .. } = work;
         let rows = batch.rows();
         let stream = sized(stream, rows * hidden);
-        let small = sized(small, batch.len() * tokens.max(1) * hidden);
-        self.vision.forward(weights, &batch.pixels, vision, scratch, small);
-        for (span, tokens) in batch.spans.iter().zip(small.chunks_exact(tokens * hidden)) {
+        for (span, tokens) in batch.spans.iter().zip(image.chunks_exact(tokens * hidden)) {
             stream[span.start * hidden..][..tokens.len()].copy_from_slice(tokens);
         }
+        let small = sized(small, batch.len() * hidden);
         let parts = [
             (&self.state, state, &batch.states, self.config.state_dim, tokens),
             (&self.hint, hint, &batch.hints, self.config.hint_dim, tokens + 1),
         ];
         for (layer, tape, values, width, place) in parts {
-            let small = &mut small[..batch.len() * hidden];
             tape.x.set(weights, values, width);
             layer.forward(weights, tape, scratch, small);
             for (span, token) in batch.spans.iter().zip(small.chunks_exact(hidden)) {
@@ -169,12 +175,13 @@ impl Network {
         self.decoder.forward(weights, &positions, decoder, scratch, (stream, out));
     }
 
-    /// The losses of a micro-batch; adds to `gradients` `[layout.len()]`, and to the loads of the experts.
+    /// The losses of a micro-batch; adds to `gradients` `[layout.len()]`, and to the loads of the experts. Where samples are
+    /// to read their own words, they are in the batch afterwards.
     pub fn losses_and_gradients(
         &self,
         weights: &Weights,
         factors: LossWeights,
-        batch: &Batch,
+        batch: &mut Batch,
         work: &mut Workspace,
         gradients: &mut [f32],
     ) -> Losses {
@@ -204,10 +211,16 @@ impl Network {
         &self,
         weights: &Weights,
         factors: LossWeights,
-        batch: &Batch,
+        batch: &mut Batch,
         work: &mut Workspace,
     ) -> Losses {
-        self.encode(weights, batch, work);
+        self.see(weights, batch, work);
+        if batch.own_words.contains(&true) {
+            self.read(weights, batch, work);
+            let said = self.likeliest(weights, batch, work);
+            batch.say(&said, self.config.special.end_think);
+        }
+        self.read(weights, batch, work);
         Losses {
             text: self.text_loss(weights, factors.text, batch, work),
             action: self.action_loss(weights, factors.action, batch, work),
@@ -270,14 +283,32 @@ impl Network {
         self.vision.backward(weights, vision, d_tokens, gradients, scratch);
     }
 
-    fn text_loss(&self, weights: &Weights, factor: f32, batch: &Batch, work: &mut Workspace) -> f64 {
+    /// Logits of the rows that predict a token, `[targets, vocab]`, in `work.heads.text.out`.
+    fn text_logits(&self, weights: &Weights, batch: &Batch, work: &mut Workspace) {
         let (hidden, vocab) = (self.config.decoder.hidden, self.config.decoder.vocab);
         let RowsTape { input, rows, out } = &mut work.heads.text;
         rows.clear();
         rows.extend(batch.targets.iter().map(|(row, ..)| *row));
         input.gather(weights, &work.hidden[..batch.rows() * hidden], hidden, rows);
-        let logits = sized(out, rows.len() * vocab);
-        self.lm_head.forward(weights, input, logits, Write::Set);
+        self.lm_head.forward(weights, input, sized(out, rows.len() * vocab), Write::Set);
+    }
+
+    /// The token that each row which predicts one holds for likeliest.
+    fn likeliest(&self, weights: &Weights, batch: &Batch, work: &mut Workspace) -> Vec<u32> {
+        self.text_logits(weights, batch, work);
+        let vocab = self.config.decoder.vocab;
+        let logits = work.heads.text.out[..batch.targets.len() * vocab].chunks_exact(vocab);
+        let best = |logits: &[f32]| {
+            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1).then(b.0.cmp(&a.0)));
+            best.map_or(0, |(token, _)| token as u32)
+        };
+        logits.map(best).collect()
+    }
+
+    fn text_loss(&self, weights: &Weights, factor: f32, batch: &Batch, work: &mut Workspace) -> f64 {
+        self.text_logits(weights, batch, work);
+        let vocab = self.config.decoder.vocab;
+        let logits = &mut work.heads.text.out[..batch.targets.len() * vocab];
         let rows = batch.targets.iter().zip(logits.chunks_exact_mut(vocab));
         let losses = rows.map(|((_, token, share), logits)| {
             let target = [Some(*token as usize)];
@@ -350,15 +381,18 @@ impl Network {
     }
 
     /// Waypoints for the samples of a batch, `[samples, horizon, action_dim]`: noise of the seed, integrated in the
-    /// configured number of Euler steps. All samples start from the same noise if `same_noise`.
-    pub fn predict(
+    /// configured number of Euler steps. All samples start from the same noise if `same_noise`. The runtime does this for
+    /// use; here it is what the runtime is compared with.
+    #[cfg(test)]
+    pub(crate) fn predict(
         &self,
         weights: &Weights,
         batch: &Batch,
         work: &mut Workspace,
         (seed, same_noise): (u64, bool),
     ) -> Vec<f32> {
-        self.encode(weights, batch, work);
+        self.see(weights, batch, work);
+        self.read(weights, batch, work);
         let hidden = self.config.decoder.hidden;
         let per_group = self.per_group();
         let steps = self.config.action.inference_steps;
@@ -367,7 +401,7 @@ impl Network {
         let groups = Groups { spans: &batch.spans, per_span: 1 };
         let mut x = Vec::with_capacity(batch.len() * per_group);
         for sample in 0..batch.len() {
-            let mut rng = Rng::new(seed).split(if same_noise { 0 } else { sample as u64 });
+            let mut rng = ergon_world::Rng::new(seed).split(if same_noise { 0 } else { sample as u64 });
             x.extend((0..per_group).map(|_| rng.normal() as f32));
         }
         let velocity = sized(&mut heads.velocity, x.len());

@@ -1,9 +1,10 @@
 //! AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101) on the flat parameters, with a clipped gradient, a learning rate that
-//! warms up and then falls along a cosine, and an exponential average of the weights.
+//! warms up, stays and falls at the end, and an exponential average of the weights.
 
 use std::cmp::Ordering;
 
-/// How the learning rate goes.
+/// How the learning rate goes: up, level, and down at the end ("warmup-stable-decay"; Hu and others 2024, arXiv
+/// 2404.06395), so that what new samples teach is learned at the full rate until late.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     /// The highest rate.
@@ -12,6 +13,8 @@ pub struct Schedule {
     pub warmup_updates: u64,
     /// Updates until the lowest rate, which then stays.
     pub total_updates: u64,
+    /// The last part of the updates, in which the rate falls along a half cosine.
+    pub decay_part: f32,
     /// The lowest rate, as a part of the highest.
     pub final_fraction: f32,
 }
@@ -22,9 +25,9 @@ impl Schedule {
         if update < self.warmup_updates {
             return self.peak * (update + 1) as f32 / self.warmup_updates as f32;
         }
-        let span = self.total_updates.saturating_sub(self.warmup_updates).max(1);
-        let progress = ((update - self.warmup_updates) as f64 / span as f64).min(1.0);
-        let cosine = (0.5 * (1.0 + (std::f64::consts::PI * progress).cos())) as f32;
+        let span = (self.total_updates as f64 * f64::from(self.decay_part)).max(1.0);
+        let left = self.total_updates.saturating_sub(update) as f64 / span;
+        let cosine = (0.5 - 0.5 * (std::f64::consts::PI * left.min(1.0)).cos()) as f32;
         self.peak * (self.final_fraction + (1.0 - self.final_fraction) * cosine)
     }
 }

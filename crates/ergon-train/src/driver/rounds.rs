@@ -10,39 +10,56 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use ergon_checkpoint::{Checkpoint, CheckpointError};
+use ergon_engine::{DriverPolicy, PolicyError, PolicyOptions};
 use ergon_kernels::Cpu;
 use ergon_model::DriverConfig;
+use ergon_types::Observation;
 use ergon_world::Rng;
 use ergon_world::episode::EpisodeOptions;
 
+use super::select::{self, Candidate};
 use super::{
-    CollectError, Collector, DRIVER_CONFIG, Network, NetworkConfig, Pilot, Predictor, Sample, SampleKind,
-    SampleStore, Schedule, ShardWriter, StoreError, TrainConfig, TrainError, Trainer, UpdateReport,
-    Vocabulary, Weights, checkpoint, driver_config, export, network_config,
+    CollectError, Collector, DRIVER_CONFIG, LossWeights, NetworkConfig, Pilot, SampleKind, SampleStore,
+    Schedule, ShardWriter, StoreError, TrainConfig, TrainError, Trainer, UpdateReport, Vocabulary,
+    checkpoint, driver_config, export, network_config,
 };
 
 /// Episodes in one file of samples.
 const EPISODES_PER_FILE: u64 = 8;
-/// Part of the samples that become goals by hindsight.
-const GOAL_PART: f64 = 0.4;
+/// Episodes that students are chosen by, on seeds of no round.
+const HELD_OUT: u64 = 120;
+/// Students of earlier rounds that are looked at beside the last one.
+const EARLIER: usize = 2;
+/// Noisy copies of each sample's waypoints: they cost little beside the picture.
+const GROUPS: usize = 4;
+/// Part of the updates in which the learning rate falls.
+const DECAY_PART: f32 = 0.6;
+/// Deviation of the noise from which the student's plans are made, as `ergon drive` has it.
+const NOISE_SCALE: f32 = 0.5;
 /// Updates between two checkpoints.
 const CHECKPOINT_UPDATES: u64 = 400;
 
 /// One round.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Round {
-    /// Episodes that are driven and kept.
+    /// Episodes that are driven and kept; none where only the rest changes.
     pub episodes: u64,
     /// Updates after them.
     pub updates: u64,
+    /// How much the perceived numbers count in the loss. Their mean over 32 numbers has no noise in it, unlike the
+    /// action's, and it is what teaches the eye.
+    pub perception: f32,
 }
 
 /// The rounds that made the built-in driver.
-pub const ROUNDS: [Round; 4] = [
-    Round { episodes: 960, updates: 2400 },
-    Round { episodes: 320, updates: 1200 },
-    Round { episodes: 320, updates: 1200 },
-    Round { episodes: 320, updates: 1600 },
+pub const ROUNDS: [Round; 6] = [
+    Round { episodes: 2400, updates: 3500, perception: 0.5 },
+    Round { episodes: 480, updates: 100, perception: 0.5 },
+    Round { episodes: 0, updates: 2100, perception: 6.0 },
+    Round { episodes: 480, updates: 2200, perception: 6.0 },
+    Round { episodes: 480, updates: 2200, perception: 6.0 },
+    Round { episodes: 480, updates: 4400, perception: 3.0 },
 ];
 
 /// What is being done, told to whoever shows it.
@@ -70,6 +87,17 @@ pub enum Progress {
     },
     /// The model is being written.
     Exporting,
+    /// A student drives held-out episodes: done and all.
+    Selecting {
+        /// The folder of its model.
+        student: PathBuf,
+        /// Episodes that are done.
+        done: usize,
+        /// Episodes of each student.
+        all: usize,
+    },
+    /// How a student did.
+    Judged(Candidate),
 }
 
 /// A training that cannot go on.
@@ -91,6 +119,12 @@ pub enum RoundsError {
     /// The model cannot be written.
     #[error(transparent)]
     Export(#[from] export::ExportError),
+    /// A student that was just written cannot be read.
+    #[error("the student of this round cannot be read: {0}")]
+    Student(#[from] CheckpointError),
+    /// A student that was just written cannot drive.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The vocabulary cannot be learned or read.
     #[error(transparent)]
     Tokenizer(#[from] ergon_checkpoint::TokenizerError),
@@ -112,6 +146,8 @@ pub struct Run<'a> {
     folder: &'a Path,
     seed: u64,
     rounds: Vec<Round>,
+    /// Episodes that students are chosen by.
+    held_out: usize,
     cpu: &'a Cpu,
     driver: DriverConfig,
     network: NetworkConfig,
@@ -145,11 +181,13 @@ impl<'a> Run<'a> {
         let rounds = ROUNDS
             .iter()
             .map(|round| Round {
-                episodes: scaled(round.episodes, EPISODES_PER_FILE),
+                episodes: scaled(round.episodes, EPISODES_PER_FILE.min(round.episodes)),
                 updates: scaled(round.updates, 4),
+                perception: round.perception,
             })
             .collect();
-        Ok(Run { folder, seed, rounds, cpu, driver, network, vocabulary, stop })
+        let held_out = scaled(HELD_OUT, 4) as usize;
+        Ok(Run { folder, seed, rounds, held_out, cpu, driver, network, vocabulary, stop })
     }
 
     /// Does all rounds, or what is left of them, and writes the model to `model` in the folder.
@@ -164,8 +202,10 @@ impl<'a> Run<'a> {
                 peak: 1e-3,
                 warmup_updates: 200.min(all_updates / 10),
                 total_updates: all_updates,
-                final_fraction: 0.02,
+                decay_part: DECAY_PART,
+                final_fraction: 0.01,
             },
+            groups: GROUPS,
             ..TrainConfig::default()
         };
         let mut trainer = Trainer::new(&self.network, config, self.cpu)?;
@@ -178,6 +218,7 @@ impl<'a> Run<'a> {
                 continue;
             }
             self.collect(index, round, &trainer, tell)?;
+            trainer.set_losses(LossWeights { perception: round.perception, ..LossWeights::default() });
             let samples = SampleStore::open_shards(&self.files_up_to(index), &self.network)?;
             while trainer.state().updates < until {
                 let report = trainer.update(self.cpu, &samples)?;
@@ -195,10 +236,46 @@ impl<'a> Run<'a> {
         }
         tell(Progress::Exporting);
         let model = self.folder.join("model");
+        self.export(&trainer, &model)?;
+        self.select(&model, tell)?;
+        Ok(model)
+    }
+
+    /// Puts the best of the last students in the place of the last one, if that is not the best.
+    fn select(&self, model: &Path, tell: &mut (dyn FnMut(Progress) + Send)) -> Result<(), RoundsError> {
+        let tell = Mutex::new(tell);
+        let rounds = self.rounds.len();
+        let students = (1..rounds).rev().take(EARLIER).map(|round| self.round_folder(round).join("student"));
+        let folders: Vec<PathBuf> =
+            std::iter::once(model.to_path_buf()).chain(students.filter(|folder| folder.exists())).collect();
+        let mut best: Option<Candidate> = None;
+        for folder in &folders {
+            let told = |done| {
+                let mut tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
+                tell(Progress::Selecting { student: folder.clone(), done, all: self.held_out });
+            };
+            let load = |folder: &Path| self.policy(folder);
+            let judged =
+                select::judge(folder, (self.seed, self.held_out), self.cpu, self.stop, &load, &told)?;
+            let Some(candidate) = judged else { return Err(RoundsError::Stopped) };
+            let mut tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
+            tell(Progress::Judged(candidate.clone()));
+            if best.as_ref().is_none_or(|best| candidate.successes > best.successes) {
+                best = Some(candidate);
+            }
+        }
+        let Some(Candidate { folder, .. }) = best.filter(|best| best.folder != model) else { return Ok(()) };
+        for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+            let (from, to) = (folder.join(file), model.join(file));
+            fs::copy(&from, &to).map_err(io(&from))?;
+        }
+        Ok(())
+    }
+
+    fn export(&self, trainer: &Trainer, model: &Path) -> Result<(), RoundsError> {
         let tokenizer = self.folder.join("tokenizer.json");
         let tokenizer = fs::read_to_string(&tokenizer).map_err(io(&tokenizer))?;
-        trainer.export(&model, DRIVER_CONFIG, &tokenizer)?;
-        Ok(model)
+        Ok(trainer.export(model, DRIVER_CONFIG, &tokenizer)?)
     }
 
     fn round_folder(&self, round: usize) -> PathBuf {
@@ -226,7 +303,11 @@ impl<'a> Run<'a> {
         fs::create_dir_all(&folder).map_err(io(&folder))?;
         let files = self.files_of(round);
         let missing: Vec<usize> = (0..files.len()).filter(|i| !files[*i].exists()).collect();
-        let weights = trainer.averaged_weights();
+        let student = folder.join("student");
+        if round > 0 && !missing.is_empty() {
+            self.export(trainer, &student)?;
+        }
+        let student = (round > 0).then_some(&*student);
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let tell = Mutex::new(tell);
         self.cpu.pool.run(self.cpu.pool.threads(), |_| {
@@ -236,7 +317,7 @@ impl<'a> Run<'a> {
                 let Some(file) = missing.get(i).filter(|_| !stopped) else { break };
                 let first = *file as u64 * EPISODES_PER_FILE;
                 let episodes = first..(first + EPISODES_PER_FILE).min(what.episodes);
-                let made = self.collect_file(round, episodes, &files[*file], trainer.network(), &weights);
+                let made = self.collect_file(round, episodes, &files[*file], student);
                 if let Err(error) = made {
                     *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
                     break;
@@ -252,25 +333,34 @@ impl<'a> Run<'a> {
         if self.stop.load(Ordering::Relaxed) { Err(RoundsError::Stopped) } else { Ok(()) }
     }
 
+    /// Samples of some episodes, driven by the expert, or by a student from the folder of its model.
     fn collect_file(
         &self,
         round: usize,
         episodes: std::ops::Range<u64>,
         path: &Path,
-        network: &Network,
-        weights: &Weights,
+        student: Option<&Path>,
     ) -> Result<(), RoundsError> {
         let partial = path.with_extension("partial");
         let _ = fs::remove_file(&partial);
         let mut writer = ShardWriter::open(&partial, &self.network)?;
-        let collector =
-            Collector { config: &self.driver, vocabulary: &self.vocabulary, goal_part: GOAL_PART };
-        let mut predictor = Predictor::new(network, weights);
+        let collector = Collector { config: &self.driver, vocabulary: &self.vocabulary };
+        let mut policy = student.map(|folder| self.policy(folder)).transpose()?;
         for episode in episodes {
             // Far apart, so that no seed occurs in two rounds, nor among those that people try.
             let seed = Rng::new(self.seed).split(0x7261 + round as u64).split(episode).next_u64() | 1 << 63;
-            let mut predict = |sample: &Sample| predictor.predict(std::slice::from_ref(sample), seed);
-            let mut pilot = if round == 0 { Pilot::Expert } else { Pilot::Student(&mut predict) };
+            let mut predict;
+            let mut pilot = match &mut policy {
+                None => Pilot::Expert,
+                Some(policy) => {
+                    predict = |observation: &Observation| {
+                        policy.see(observation)?;
+                        policy.think(observation)?;
+                        policy.plan(seed, 0)
+                    };
+                    Pilot::Student(&mut predict)
+                }
+            };
             for mut sample in collector.episode(seed, &EpisodeOptions::default(), &mut pilot)? {
                 if round > 0 && sample.kind == SampleKind::Expert as u8 {
                     sample.kind = SampleKind::Student as u8;
@@ -281,6 +371,13 @@ impl<'a> Run<'a> {
         writer.flush()?;
         drop(writer);
         fs::rename(&partial, path).map_err(io(path))
+    }
+
+    /// The student as the runtime drives it, on the calling thread.
+    fn policy(&self, folder: &Path) -> Result<DriverPolicy, RoundsError> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let options = PolicyOptions { threads: 1, isa: Some(self.cpu.isa), first_noise_scale: NOISE_SCALE };
+        Ok(DriverPolicy::load(&checkpoint, &options)?)
     }
 }
 

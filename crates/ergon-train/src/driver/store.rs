@@ -8,12 +8,11 @@ use super::config::NetworkConfig;
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Seek, SeekFrom, Write},
-    os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
 
 const MAGIC: [u8; 8] = *b"ERGNSMPL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const HEADER_BYTES: u64 = 64;
 /// Most tokens of an instruction.
 pub const MAX_INSTRUCTION: usize = 24;
@@ -276,7 +275,7 @@ fn whole_records(path: &Path, file: &File, sizes: RecordSizes) -> Result<u64, St
     let io_error = |reason| StoreError::Io { path: path.to_path_buf(), reason };
     let mut header = [0; HEADER_BYTES as usize];
     let header_error = |what: &str| StoreError::Header { path: path.to_path_buf(), what: what.to_string() };
-    file.read_exact_at(&mut header, 0).map_err(|_| header_error("shorter than a header"))?;
+    read_exact_at(file, &mut header, 0).map_err(|_| header_error("shorter than a header"))?;
     if header[..8] != MAGIC {
         return Err(header_error("no file of training samples"));
     }
@@ -287,7 +286,7 @@ fn whole_records(path: &Path, file: &File, sizes: RecordSizes) -> Result<u64, St
     let mut count = (file.metadata().map_err(io_error)?.len() - HEADER_BYTES) / bytes;
     let mut record = vec![0; sizes.bytes()];
     while count > 0 {
-        file.read_exact_at(&mut record, HEADER_BYTES + (count - 1) * bytes).map_err(io_error)?;
+        read_exact_at(file, &mut record, HEADER_BYTES + (count - 1) * bytes).map_err(io_error)?;
         if is_whole(&record) {
             break;
         }
@@ -370,11 +369,30 @@ impl SampleStore {
         record.resize(self.sizes.bytes(), 0);
         let at = HEADER_BYTES + own * self.sizes.bytes() as u64;
         let io_error = |reason| StoreError::Io { path: shard.path.clone(), reason };
-        shard.file.read_exact_at(record, at).map_err(io_error)?;
+        read_exact_at(&shard.file, record, at).map_err(io_error)?;
         if !is_whole(record) {
             return Err(StoreError::Damaged { path: shard.path.clone(), record: own });
         }
         decode(self.sizes, record, sample);
         Ok(())
     }
+}
+
+/// Reads at a place without a seek, so that threads can share the file.
+#[cfg(unix)]
+fn read_exact_at(file: &File, bytes: &mut [u8], at: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, bytes, at)
+}
+
+/// Reads at a place: every call names its own, so that threads can share the file.
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut bytes: &mut [u8], mut at: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let read = std::os::windows::fs::FileExt::seek_read(file, bytes, at)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        (bytes, at) = (&mut bytes[read..], at + read as u64);
+    }
+    Ok(())
 }

@@ -54,6 +54,7 @@ impl Default for TrainConfig {
                 peak: 1e-3,
                 warmup_updates: 200,
                 total_updates: 10_000,
+                decay_part: 1.0,
                 final_fraction: 0.05,
             },
             augmentation: Augmentation::default(),
@@ -185,9 +186,9 @@ impl Trainer {
         &self.config
     }
 
-    /// Changes the learning rate from the next update on.
-    pub fn set_schedule(&mut self, schedule: Schedule) {
-        self.config.schedule = schedule;
+    /// Changes how much each loss counts from the next update on.
+    pub fn set_losses(&mut self, losses: LossWeights) {
+        self.config.losses = losses;
     }
 
     /// Parameters, their average and the optimiser's moments.
@@ -210,7 +211,7 @@ impl Trainer {
         (self.state, self.position, self.ordered) = (state, position, None);
     }
 
-    /// The averaged weights, ready for [`Network::predict`].
+    /// The averaged weights, ready for [`Network::losses`].
     pub fn averaged_weights(&self) -> Weights {
         let mut weights = Weights::new(self.weights.arithmetic);
         weights.set(&self.state.average, &self.network.matrices);
@@ -241,7 +242,8 @@ impl Trainer {
                 let (rng, share) = (noise.split(number), sample.weight / n as f32);
                 batch.push(self.network.config(), &sample, Augmentation::NONE, &rng, share);
             }
-            *locked(&found[index]) = Ok(self.network.losses(&weights, self.config.losses, &batch, &mut work));
+            *locked(&found[index]) =
+                Ok(self.network.losses(&weights, self.config.losses, &mut batch, &mut work));
         });
         let mut losses = Losses::default();
         for own in found {

@@ -1,4 +1,4 @@
-//! Tasks by hindsight: where a vehicle has been becomes where it is to be, in the manner of CommonRoad's problems.
+//! Tasks to be somewhere in time, in the manner of CommonRoad's problems: cut around where a vehicle will be, or would be.
 //!
 //! Of 89 problems read for this: 40 have a rectangle (half of them about 2 m by 1.7 m at the end of a recorded drive, the
 //! others up to 44 m long), 31 name lanelets, 14 no region at all; windows are one time step (half of them), five steps
@@ -7,10 +7,16 @@
 use ergon_types::VehicleState;
 
 use crate::Rng;
-use crate::geometry::{OrientedBox, Point};
-use crate::road::RoadNetwork;
+use crate::geometry::{OrientedBox, Point, wrap_angle};
+use crate::road::{ElementId, RoadNetwork};
 use crate::scenario::{Goal, Region};
 use crate::vehicle;
+use crate::world::World;
+
+use super::{Side, lane_path, neighbour, surroundings};
+
+/// Least time that a goal in another lane gives.
+const CHANGE_S: f64 = 3.0;
 
 /// How a goal is cut out around a state.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +77,57 @@ pub fn random_shape(rng: &mut Rng) -> GoalShape {
     }
 }
 
+/// A goal that the ego vehicle could reach from here: along its lane or the one beside at a steady acceleration, not
+/// past who drives ahead, within `longest_s`. `None` where there is no lane, or the road ends before.
+pub fn goal_ahead(world: &World, route: &[ElementId], longest_s: f64, rng: &mut Rng) -> Option<Goal> {
+    let (roads, ego) = (&world.scenario().roads, world.ego());
+    let seen = surroundings(world, route)?;
+    let after_s = if rng.chance(0.4) { rng.range(0.5, 3.5) } else { rng.range(2.0, longest_s.max(2.5)) };
+    let step_s = world.scenario().step_s;
+    let steps = (after_s / step_s).round();
+    let after_s = steps * step_s;
+    let side = if rng.chance(0.5) { Side::Left } else { Side::Right };
+    let change = after_s > CHANGE_S && rng.chance(0.45);
+    let beside = neighbour(roads, seen.lanelet, side).filter(|_| change);
+    let (lanelet, ahead) = match beside {
+        Some(beside) => (beside.id, if side == Side::Left { seen.left.front } else { seen.right.front }),
+        None => (seen.lanelet, seen.lead),
+    };
+    let start = Point::new(ego.x_m, ego.y_m);
+    let on_lanelet_m = roads.lanelet(lanelet)?.center.project(start).s_m;
+    let path = lane_path(roads, lanelet, on_lanelet_m, route, [0.0, 40.0 * after_s])?;
+    let s_m = path.line.project(start).s_m;
+    // Not more than what gentle pedals can change in the time.
+    let spread_mps = 1.1 * after_s.min(5.0);
+    let wanted_mps = ego.speed_mps + (rng.normal() * spread_mps).clamp(-2.0 * spread_mps, 1.5 * spread_mps);
+    let limit_mps = roads.lanelet(lanelet).and_then(|lanelet| lanelet.speed_limit_mps).unwrap_or(15.0);
+    let fastest_mps = (1.15 * limit_mps).max(ego.speed_mps);
+    let mut speed_mps = wanted_mps.clamp(0.0, fastest_mps);
+    let mut way_m = 0.5 * (ego.speed_mps + speed_mps) * after_s;
+    if let Some(ahead) = ahead {
+        let free_m = ahead.gap_m + ahead.speed_mps.max(0.0) * after_s - 2.0 - 0.4 * ahead.speed_mps.max(0.0);
+        if way_m > free_m {
+            way_m = free_m.max(0.0);
+            speed_mps = speed_mps.min(ahead.speed_mps.max(0.0));
+        }
+    }
+    if s_m + way_m > path.line.length() - 1.0 {
+        return None;
+    }
+    let heading_rad = path.line.heading_at(s_m + way_m);
+    let at = path.line.at(s_m + way_m) + Point::polar(rng.normal() * 0.25, heading_rad).left();
+    let state = VehicleState {
+        t_s: ego.t_s + after_s,
+        x_m: at.x,
+        y_m: at.y,
+        heading_rad: wrap_angle(heading_rad + rng.normal() * 0.01),
+        speed_mps,
+        ..VehicleState::default()
+    };
+    let step = (world.t_s() / step_s).round() as usize + steps as usize;
+    Some(goal_from_future(roads, &state, step, &random_shape(rng)))
+}
+
 /// The goal that a vehicle which will be in `state` at time step `step` reaches, cut to a shape.
 ///
 /// # Returns
@@ -80,8 +137,7 @@ pub fn goal_from_future(roads: &RoadNetwork, state: &VehicleState, step: usize, 
     let at = Point::new(state.x_m, state.y_m);
     let lanelet = roads.lanelet_for(at, state.heading_rad);
     let along = |of: &crate::road::Lanelet| of.center.heading_at(of.center.project(at).s_m);
-    let lane_rad =
-        lanelet.map(along).filter(|lane| crate::geometry::wrap_angle(lane - state.heading_rad).abs() < 0.15);
+    let lane_rad = lanelet.map(along).filter(|lane| wrap_angle(lane - state.heading_rad).abs() < 0.15);
     let heading_rad = lane_rad.unwrap_or(state.heading_rad);
     let regions = match (shape.rectangle_m, lanelet) {
         (Some([length_m, width_m]), _) => {

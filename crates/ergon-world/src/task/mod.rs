@@ -16,9 +16,9 @@ use ergon_types::{ActorKind, GoalHint};
 pub use facts::{
     Agreement, DistanceBucket, Facts, Lead, Manoeuvre, Motion, agreement, describe, facts, read_back,
 };
-pub use goal::{GoalShape, goal_from_future, random_shape};
+pub use goal::{GoalShape, goal_ahead, goal_from_future, random_shape};
 pub use order::Order;
-pub use perception::{PERCEPTION_DIM, PERCEPTION_NAMES, perceived_offset_m, perception};
+pub use perception::{PERCEPTION, PERCEPTION_DIM, perceived_offset_m, perception};
 pub use surroundings::{
     Beside, LanePath, Neighbour, Surroundings, lane_path, lane_position, neighbour, road_center, road_ends,
     surroundings,
@@ -26,6 +26,7 @@ pub use surroundings::{
 pub use words::{parse, phrase};
 
 use crate::road::ElementId;
+use crate::scenario::Goal;
 use crate::world::World;
 
 /// The language of an instruction and of the driver's words.
@@ -176,6 +177,11 @@ impl Task {
     /// What the navigation says at this moment, in the ego frame: the goal of the scenario's problem if it has one, and
     /// a point of the route, which says which road and not which lane. No route point where the words must decide.
     pub fn hint(&self, world: &World) -> GoalHint {
-        hint::hint(self, world)
+        self.hint_to(world, world.scenario().problem.goals.first())
+    }
+
+    /// As [`Task::hint`], with a goal in the place of the scenario's.
+    pub fn hint_to(&self, world: &World, goal: Option<&Goal>) -> GoalHint {
+        hint::hint(self, world, goal)
     }
 }

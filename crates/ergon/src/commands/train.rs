@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use ergon_kernels::Cpu;
-use ergon_train::driver::{Progress, RoundsError, Run};
+use ergon_train::driver::{Candidate, Progress, RoundsError, Run};
 
 use crate::args::{TrainArgs, TrainDriverArgs, TrainWhat};
 use crate::failure::Interrupted;
@@ -89,6 +89,16 @@ impl Teller {
                 self.line(update.is_multiple_of(LINE_UPDATES), &text);
             }
             Progress::Exporting => self.bar.set_message("writing the model"),
+            Progress::Selecting { student, done, all } => {
+                self.bar.set_message(format!("held-out roads: {}", student.display()));
+                self.bar.set_length(all as u64);
+                self.bar.set_position(done as u64);
+            }
+            Progress::Judged(candidate) => {
+                let Candidate { folder, successes, episodes } = candidate;
+                let text = format!("{}: {successes} of {episodes} held-out tasks", folder.display());
+                self.bar.suspend(|| output::note(&text));
+            }
         }
     }
 

@@ -74,8 +74,8 @@ fn differences(arithmetic: Arithmetic, loss_tolerance: f64) -> Vec<Difference> {
     weights.set(&values, &network.matrices);
     let mut gradients = vec![0.0; values.len()];
     let factors = LossWeights { text: 0.7, action: 1.0, perception: 0.5 };
-    let (batch, mut work) = (golden.batch(network.config()), network.workspace());
-    let found = network.losses_and_gradients(&weights, factors, &batch, &mut work, &mut gradients);
+    let (mut batch, mut work) = (golden.batch(network.config()), network.workspace());
+    let found = network.losses_and_gradients(&weights, factors, &mut batch, &mut work, &mut gradients);
     let right = golden.singles("losses");
     for (found, right) in [found.text, found.action, found.perception].into_iter().zip(&right) {
         assert!((found / f64::from(*right) - 1.0).abs() < loss_tolerance, "{found} but {right}");

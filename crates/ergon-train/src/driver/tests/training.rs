@@ -8,7 +8,13 @@ fn config() -> TrainConfig {
     TrainConfig {
         batch: 16,
         micro_batch: 4,
-        schedule: Schedule { peak: 5e-3, warmup_updates: 10, total_updates: 600, final_fraction: 0.1 },
+        schedule: Schedule {
+            peak: 5e-3,
+            warmup_updates: 10,
+            total_updates: 600,
+            decay_part: 1.0,
+            final_fraction: 0.1,
+        },
         augmentation: Augmentation::NONE,
         ..TrainConfig::default()
     }
@@ -131,4 +137,30 @@ fn samples_come_back_from_the_disk_and_a_torn_record_is_cut() {
     }
     let wider = NetworkConfig { state_dim: 4, ..tiny() };
     assert!(matches!(SampleStore::open(folder.path(), &wider), Err(StoreError::Header { .. })));
+}
+
+#[test]
+fn own_words_take_the_place_of_the_right_ones_and_are_no_target() {
+    let config = tiny();
+    let (mut batch, own) = (Batch::default(), Augmentation { own_words: 1.0, ..Augmentation::NONE });
+    batch.clear(1);
+    let spoken = |reasoning: &[u32]| {
+        let mut rng = Rng::new(4);
+        Sample { reasoning: reasoning.to_vec(), ..sample(&config, &mut rng) }
+    };
+    batch.push(&config, &spoken(&[5, 6, 7]), Augmentation::NONE, &Rng::new(1), 0.5);
+    batch.push(&config, &spoken(&[8, 9, 10]), own, &Rng::new(1), 0.5);
+    let (before, targets) = (batch.tokens.clone(), batch.targets.clone());
+    // The second sample says 11, then would stop, then says 13; the closing tag is not said in its place.
+    batch.say(&[11, 11, 11, 11, 11, config.special.end_think, 13, 14], config.special.end_think);
+    let changed: Vec<_> = before.iter().zip(&batch.tokens).filter(|(a, b)| a != b).collect();
+    let words: Vec<(u32, u32)> = changed
+        .iter()
+        .map(|((row, a), (same, b))| {
+            assert_eq!(row, same);
+            (*a, *b)
+        })
+        .collect();
+    assert_eq!(words, [(8, 11), (10, 13)]);
+    assert_eq!(batch.targets, targets);
 }
