@@ -39,7 +39,9 @@ pub use error::{EngineError, SequenceError};
 pub use generation::{Generation, GenerationError, GenerationRequest, MAX_STOP_STRINGS};
 pub use memory::MemoryNeed;
 pub use observer::{TokenObserver, Unobserved, Verdict};
-pub use policy::{DriverPolicy, PolicyError, PolicyOptions, Proposal, StageTimings, Thought};
+pub use policy::{
+    DriverPolicy, FIRST_NOISE_SCALE, PolicyError, PolicyOptions, Proposal, StageTimings, Thought,
+};
 pub use prompt::{Prompt, TextTools};
 pub use reasoning::{CLOSE_TAG, OPEN_TAG, Piece, ReasoningSplitter, is_opened_by};
 pub use sampler::{SamplingError, SamplingParams};

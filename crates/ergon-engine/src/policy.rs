@@ -31,6 +31,9 @@ const TICK_S: f64 = 0.01;
 /// --example driver_speed` shows what a change does.
 const ROWS_FOR_THREADS: usize = 4;
 
+/// [`PolicyOptions::first_noise_scale`] of the vehicle, and of the student whose drives are trained on.
+pub const FIRST_NOISE_SCALE: f32 = 0.5;
+
 /// How a policy runs.
 #[derive(Clone, Debug)]
 pub struct PolicyOptions {

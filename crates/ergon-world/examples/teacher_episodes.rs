@@ -31,9 +31,7 @@ fn main() {
             let start = Instant::now();
             for _ in 0..2 {
                 let control = follow::control(world.ego(), &plan.trajectory);
-                for _ in 0..10 {
-                    world.step(control);
-                }
+                world.hold(control, follow::CONTROL_S);
             }
             simulating_s += start.elapsed().as_secs_f64();
             simulated_s += 0.2;

@@ -10,7 +10,7 @@ use ergon_world::expert::Expert;
 use ergon_world::score::Referee;
 use ergon_world::task::{self, Instruction, Task};
 use ergon_world::world::World;
-use ergon_world::{Rng, follow, vehicle};
+use ergon_world::{Rng, follow};
 
 /// Control periods between plans.
 const PERIODS: usize = 4;
@@ -77,7 +77,5 @@ fn drive(world: &mut World, task: &Task, expert: &mut Expert, steps: usize) -> V
 
 fn step(world: &mut World, plan: &ergon_types::Trajectory) {
     let control = follow::control(world.ego(), plan);
-    for _ in 0..(follow::CONTROL_S / vehicle::STEP_S).round() as usize {
-        world.step(control);
-    }
+    world.hold(control, follow::CONTROL_S);
 }

@@ -7,15 +7,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ergon_world::commonroad;
+use ergon_world::episode::{self, Episode};
 use ergon_world::expert::Expert;
-use ergon_world::geometry::Point;
-use ergon_world::route::{LaneGraph, Route, RouteGoal};
-use ergon_world::scenario::Scenario;
+use ergon_world::follow;
 use ergon_world::score::Referee;
-use ergon_world::task::{Instruction, Language, Task};
-use ergon_world::traffic::Traffic;
-use ergon_world::world::World;
-use ergon_world::{follow, vehicle};
 
 /// Control periods between plans.
 const PERIODS: usize = 4;
@@ -46,9 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Drives a scenario and says how it ended.
 fn drive(file: &Path) -> Result<String, Box<dyn std::error::Error>> {
     let scenario = Arc::new(commonroad::read(&std::fs::read_to_string(file)?)?);
-    let task = task(&scenario);
-    let traffic = Traffic::recorded(&scenario);
-    let mut world = World::new(scenario.clone(), traffic);
+    let Episode { mut world, task, .. } = episode::recorded(scenario.clone());
     let mut expert = Expert::new();
     let mut referee = Referee::new(&world, &task);
     let (mut plans, mut planning_s) = (0, 0.0);
@@ -59,9 +52,7 @@ fn drive(file: &Path) -> Result<String, Box<dyn std::error::Error>> {
         plans += 1;
         for _ in 0..PERIODS {
             let control = follow::control(world.ego(), &plan.trajectory);
-            for _ in 0..(follow::CONTROL_S / vehicle::STEP_S).round() as usize {
-                world.step(control);
-            }
+            world.hold(control, follow::CONTROL_S);
             referee.look(&world);
             let outcome = referee.outcome();
             let reached = outcome.goal.is_some_and(|goal| goal.reached_at_s.is_some());
@@ -91,25 +82,4 @@ fn drive(file: &Path) -> Result<String, Box<dyn std::error::Error>> {
         planning_s * 1e3 / f64::from(plans.max(1)),
     );
     Ok(end)
-}
-
-/// The scenario's own task.
-fn task(scenario: &Scenario) -> Task {
-    let problem = &scenario.problem;
-    let last = problem.goals.iter().map(|goal| goal.steps[1]).max().unwrap_or(0);
-    let graph = LaneGraph::new(&scenario.roads);
-    let at = Point::new(problem.initial.x_m, problem.initial.y_m);
-    let route = problem.goals.iter().find_map(|goal| {
-        goal.regions.iter().find_map(|region| {
-            let target = RouteGoal::region(&scenario.roads, region, goal.heading_rad);
-            Route::find(&scenario.roads, &graph, at, problem.initial.heading_rad, &target)
-        })
-    });
-    Task {
-        instruction: Instruction::ReachGoal,
-        text: "reach the goal in time".to_owned(),
-        language: Language::English,
-        route: route.map(|route| route.lanelets().collect()).unwrap_or_default(),
-        duration_s: last as f64 * scenario.step_s,
-    }
 }

@@ -66,7 +66,7 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
         let (instruction, spoken) = parse(given).unwrap_or_default();
         (asked, language) = (Some(instruction), Some(spoken));
     }
-    let language = language.unwrap_or_else(|| either(&mut words));
+    let language = language.unwrap_or_else(|| Language::either(&mut words));
     let (kind, family) = place(seed, options.kind, asked);
     let lead = match asked {
         Some(Instruction::Follow(kind)) => Some(kind),
@@ -90,10 +90,6 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
     Episode { world, task, kind }
 }
 
-fn either(rng: &mut Rng) -> Language {
-    if rng.chance(0.5) { Language::English } else { Language::Chinese }
-}
-
 /// The tasks to turn each way that the junction ahead of the start of [`generate()`]'s episode offers, where that is an
 /// episode before a junction; none elsewhere.
 pub fn turns(seed: u64, options: &EpisodeOptions) -> Vec<Task> {
@@ -105,7 +101,8 @@ pub fn turns(seed: u64, options: &EpisodeOptions) -> Vec<Task> {
     let mut rng = Rng::new(seed).split(5);
     let duration_s = duration(&start, family, &mut Rng::new(seed).split(2));
     let task = |turn| {
-        let (instruction, language) = (Instruction::Turn(turn), options.language.unwrap_or(either(&mut rng)));
+        let (instruction, language) =
+            (Instruction::Turn(turn), options.language.unwrap_or(Language::either(&mut rng)));
         let text = phrase(instruction, language, &mut rng);
         Task { instruction, text, language, route: route(&layout, &start, instruction, seed), duration_s }
     };
@@ -373,6 +370,23 @@ fn duration(start: &Start, family: Family, rng: &mut Rng) -> f64 {
     let possible_s = start.room_m / (start.state.speed_mps * 1.15).max(8.0);
     let limit_s = if family == Family::Junction { 40.0 } else { possible_s.max(8.0) };
     (wanted_s.min(limit_s) * 10.0).floor() / 10.0
+}
+
+/// A recorded scenario as an episode: traffic follows the recording, and the task is the scenario's own, to reach its goal.
+pub fn recorded(scenario: Arc<Scenario>) -> Episode {
+    let problem = &scenario.problem;
+    let last = problem.goals.iter().map(|goal| goal.steps[1]).max().unwrap_or(0);
+    let at = Point::new(problem.initial.x_m, problem.initial.y_m);
+    let way = |goal| Route::to_goal(&scenario.roads, at, problem.initial.heading_rad, goal);
+    let task = Task {
+        instruction: Instruction::ReachGoal,
+        text: "reach the goal in time".to_owned(),
+        language: Language::English,
+        route: problem.goals.iter().find_map(way).map(|r| r.lanelets().collect()).unwrap_or_default(),
+        duration_s: last as f64 * scenario.step_s,
+    };
+    let traffic = Traffic::recorded(&scenario);
+    Episode { world: World::new(scenario, traffic), task, kind: RoadKind::Highway }
 }
 
 /// The same episode with a goal as CommonRoad's problems have it: the task becomes to be there in time. Only the start

@@ -70,6 +70,13 @@ impl World {
         self.traffic.advance(&self.scenario, &self.ego, self.t_s());
     }
 
+    /// Advances by a time under one control.
+    pub fn hold(&mut self, control: Control, for_s: f64) {
+        for _ in 0..(for_s / vehicle::STEP_S).round() as usize {
+            self.step(control);
+        }
+    }
+
     /// Puts the ego vehicle elsewhere, as a teacher does to show how to recover.
     pub fn displace(&mut self, ego: VehicleState) {
         self.ego = VehicleState { t_s: self.t_s(), ..ego };

@@ -77,7 +77,7 @@ impl Start {
     pub(super) fn ask(&self, world: &World, now: &Task, rng: &mut Rng) -> Asked {
         let draw = rng.unit();
         let words = |instruction, rng: &mut Rng| {
-            let language = if rng.chance(0.5) { Language::English } else { Language::Chinese };
+            let language = Language::either(rng);
             let text = phrase(instruction, language, rng);
             Task { instruction, text, language, ..now.clone() }
         };

@@ -130,9 +130,7 @@ impl Collector<'_> {
             }
             for _ in 0..(SAMPLE_S / CONTROL_S).round() as usize {
                 let control = drive.disturbance.apply(follow::control(world.ego(), &chosen), world.t_s());
-                for _ in 0..(CONTROL_S / vehicle::STEP_S).round() as usize {
-                    world.step(control);
-                }
+                world.hold(control, CONTROL_S);
             }
         }
         Ok(samples)
@@ -174,15 +172,7 @@ impl Collector<'_> {
             let chosen = own(expert, &right);
             return Ok((right, chosen));
         }
-        let observation = Observation {
-            t_s,
-            frames: eyes.frames().to_vec(),
-            earlier_frames: eyes.earlier_frames().to_vec(),
-            ego: *world.ego(),
-            hint: order.task().hint(world),
-            instruction: order.task().text.clone(),
-        };
-        Ok((right, predict(&observation)?))
+        Ok((right, predict(&eyes.observe(world, order.task()))?))
     }
 
     fn sample(

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ergon_checkpoint::{Checkpoint, CheckpointError};
-use ergon_engine::{DriverPolicy, PolicyError, PolicyOptions};
+use ergon_engine::{DriverPolicy, FIRST_NOISE_SCALE, PolicyError, PolicyOptions};
 use ergon_kernels::Cpu;
 use ergon_model::DriverConfig;
 use ergon_types::Observation;
@@ -35,8 +35,6 @@ const EARLIER: usize = 2;
 const GROUPS: usize = 4;
 /// Part of the updates in which the learning rate falls.
 const DECAY_PART: f32 = 0.6;
-/// Deviation of the noise from which the student's plans are made, as `ergon drive` has it.
-const NOISE_SCALE: f32 = 0.5;
 /// Updates between two checkpoints.
 const CHECKPOINT_UPDATES: u64 = 400;
 
@@ -376,7 +374,8 @@ impl<'a> Run<'a> {
     /// The student as the runtime drives it, on the calling thread.
     fn policy(&self, folder: &Path) -> Result<DriverPolicy, RoundsError> {
         let checkpoint = Checkpoint::open(folder)?;
-        let options = PolicyOptions { threads: 1, isa: Some(self.cpu.isa), first_noise_scale: NOISE_SCALE };
+        let options =
+            PolicyOptions { threads: 1, isa: Some(self.cpu.isa), first_noise_scale: FIRST_NOISE_SCALE };
         Ok(DriverPolicy::load(&checkpoint, &options)?)
     }
 }

@@ -9,12 +9,11 @@ use std::sync::{Mutex, PoisonError};
 
 use ergon_engine::{DriverPolicy, PolicyError};
 use ergon_kernels::Cpu;
-use ergon_types::Observation;
 use ergon_world::camera::{Conditions, Eyes, Rig};
 use ergon_world::episode::{self, EpisodeOptions};
 use ergon_world::score::{LOOK_S, Referee};
 use ergon_world::task::{Order, perceived_offset_m, road_ends};
-use ergon_world::{Rng, follow, vehicle};
+use ergon_world::{Rng, follow};
 
 use super::collect::SAMPLE_S;
 use super::rounds::RoundsError;
@@ -78,23 +77,14 @@ fn succeeds(policy: &mut DriverPolicy, seed: u64) -> Result<bool, PolicyError> {
     let mut referee = Referee::new(&world, &episode.task);
     while world.t_s() + 1e-9 < episode.task.duration_s && !road_ends(&world, &order.task().route) {
         eyes.look(&world);
-        let observation = Observation {
-            t_s: world.t_s(),
-            frames: eyes.frames().to_vec(),
-            earlier_frames: eyes.earlier_frames().to_vec(),
-            ego: *world.ego(),
-            hint: order.task().hint(&world),
-            instruction: order.task().text.clone(),
-        };
+        let observation = eyes.observe(&world, order.task());
         policy.see(&observation)?;
         let thought = policy.think(&observation)?;
         let plan = policy.plan(seed, 0)?;
         order.update(world.ego(), perceived_offset_m(&thought.perception));
         for _ in 0..(SAMPLE_S / LOOK_S).round() as usize {
             let control = follow::control(world.ego(), &plan);
-            for _ in 0..(LOOK_S / vehicle::STEP_S).round() as usize {
-                world.step(control);
-            }
+            world.hold(control, LOOK_S);
             referee.look(&world);
         }
         if !referee.outcome().collisions.is_empty() {

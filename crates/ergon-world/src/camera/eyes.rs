@@ -2,9 +2,10 @@
 
 use std::collections::VecDeque;
 
-use ergon_types::Frame;
+use ergon_types::{Frame, Observation};
 
 use super::{CameraSpec, Conditions, Moment, Renderer, Rig, SceneIndex};
+use crate::task::Task;
 use crate::world::World;
 
 /// The cameras of one vehicle in one world.
@@ -61,6 +62,21 @@ impl Eyes {
     /// Before the first look.
     pub fn earlier_frames(&self) -> &[Frame] {
         &self.seen.front().expect("a look was taken").1
+    }
+
+    /// All that a policy may know at the moment of the last look.
+    ///
+    /// # Panics
+    /// Before the first look.
+    pub fn observe(&self, world: &World, task: &Task) -> Observation {
+        Observation {
+            t_s: world.t_s(),
+            frames: self.frames().to_vec(),
+            earlier_frames: self.earlier_frames().to_vec(),
+            ego: *world.ego(),
+            hint: task.hint(world),
+            instruction: task.text.clone(),
+        }
     }
 
     /// A picture of another size or from another place, for people.

@@ -17,7 +17,7 @@ use others::Others;
 use super::line::DriveLine;
 use crate::geometry::{Point, wrap_angle};
 use crate::road::{ElementId, RoadNetwork};
-use crate::route::{LaneGraph, Route, RouteGoal};
+use crate::route::{Route, RouteGoal};
 use crate::scenario::Goal;
 use crate::task::{Side, Task, lane_path, surroundings};
 use crate::vehicle;
@@ -92,7 +92,7 @@ pub(super) fn plan(world: &World, task: &Task, goal: &Goal) -> Option<(Trajector
         }
         let mut candidates: Vec<Candidate> = Vec::new();
         for (i, way) in ways.iter().enumerate() {
-            wanted.motions(world.ego(), i, way, [effort, usize::from(near)], &mut candidates);
+            wanted.motions(world.ego(), i, way, (effort, near), &mut candidates);
         }
         candidates.sort_by(|a, b| a.cost.total_cmp(&b.cost));
         if let Some(found) = others.free(&ways, &candidates) {
@@ -103,6 +103,7 @@ pub(super) fn plan(world: &World, task: &Task, goal: &Goal) -> Option<(Trajector
     let last = others.latest(&ways, &all, if near { 2.0 } else { 4.0 })?;
     Some(last.into_plan(&ways[last.way], world.ego()))
 }
+
 impl<'a> Wanted<'a> {
     fn new(world: &'a World, goal: &'a Goal) -> Option<Wanted<'a>> {
         let scenario = world.scenario();
@@ -178,11 +179,7 @@ impl<'a> Wanted<'a> {
         let ego = world.ego();
         let center = self.goal.regions.first()?.center(self.roads)?;
         let at = Point::new(ego.x_m, ego.y_m);
-        let graph = LaneGraph::new(self.roads);
-        let route = self.goal.regions.iter().find_map(|region| {
-            let target = RouteGoal::region(self.roads, region, self.goal.heading_rad);
-            Route::find(self.roads, &graph, at, ego.heading_rad, &target)
-        })?;
+        let route = Route::to_goal(self.roads, at, ego.heading_rad, self.goal)?;
         if route.center.length() > LONGEST_M {
             return None;
         }
@@ -266,13 +263,13 @@ impl<'a> Wanted<'a> {
         ego: &VehicleState,
         index: usize,
         way: &Way,
-        [effort, near]: [usize; 2],
+        (effort, near): (usize, bool),
         found: &mut Vec<Candidate>,
     ) {
         let v = ego.speed_mps.max(0.0);
         let [brake, push, side] = LIMITS_MPS2[effort];
         // On a long way there is time to slow down for curves, which a cubic does not do.
-        let limits = [brake, push, if near == 1 { side } else { LIMITS_MPS2[0][2] }];
+        let limits = [brake, push, if near { side } else { LIMITS_MPS2[0][2] }];
         for arrival_s in self.arrivals_s.iter().copied() {
             for (way_m, end_mps) in self.ends(way, v, arrival_s) {
                 let from_aim = way.along_m.map_or(0.0, |[.., aimed]| way.at[0] + way_m - aimed).abs();
@@ -368,7 +365,7 @@ mod tests {
             let plan = expert.plan_to(&world, &task, Some(goal)).trajectory;
             for _ in 0..2 {
                 let control = follow::control(world.ego(), &plan);
-                (0..10).for_each(|_| world.step(control));
+                world.hold(control, follow::CONTROL_S);
                 let step = (world.t_s() * 10.0).round() as usize;
                 if goal.reached(step, world.ego(), &world.scenario().roads) {
                     return true;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use crate::geometry::{Point, Polyline, wrap_angle};
 use crate::road::{ElementId, Lanelet, LaneletKind, LineMarking, RoadNetwork};
-use crate::scenario::Region;
+use crate::scenario::{Goal, Region};
 
 mod line;
 mod links;
@@ -174,6 +174,15 @@ struct Reached {
 }
 
 impl Route {
+    /// The way from a pose into the first region of a goal that one leads to.
+    pub fn to_goal(roads: &RoadNetwork, position: Point, heading_rad: f64, goal: &Goal) -> Option<Route> {
+        let graph = LaneGraph::new(roads);
+        goal.regions.iter().find_map(|region| {
+            let target = RouteGoal::region(roads, region, goal.heading_rad);
+            Route::find(roads, &graph, position, heading_rad, &target)
+        })
+    }
+
     /// The cheapest way from a pose to a goal: length plus 30 m for each lane change (more where there is little room
     /// for it or the line between is solid). `None` if no way exists or no lanelet is near the pose.
     pub fn find(

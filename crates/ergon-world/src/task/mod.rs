@@ -25,6 +25,7 @@ pub use surroundings::{
 };
 pub use words::{parse, phrase};
 
+use crate::Rng;
 use crate::road::ElementId;
 use crate::scenario::Goal;
 use crate::world::World;
@@ -37,6 +38,13 @@ pub enum Language {
     English,
     /// Chinese, simplified characters.
     Chinese,
+}
+
+impl Language {
+    /// One of them, as likely as the other.
+    pub fn either(rng: &mut Rng) -> Language {
+        if rng.chance(0.5) { Language::English } else { Language::Chinese }
+    }
 }
 
 /// One of two sides.

@@ -8,12 +8,7 @@ use anyhow::{Context, ensure};
 use ergon_world::commonroad;
 use ergon_world::episode::{self, Episode, EpisodeOptions};
 use ergon_world::generate::RoadKind;
-use ergon_world::geometry::Point;
-use ergon_world::route::{LaneGraph, Route, RouteGoal};
-use ergon_world::scenario::Scenario;
-use ergon_world::task::{Instruction, Language, Task};
-use ergon_world::traffic::Traffic;
-use ergon_world::world::World;
+use ergon_world::task::Task;
 
 use crate::args::DriveArgs;
 
@@ -109,32 +104,10 @@ fn recorded(path: &Path, instruction: Option<&str>) -> anyhow::Result<Episode> {
     let bytes = std::fs::read(path).with_context(cannot)?;
     let text = String::from_utf8(bytes).with_context(|| format!("{} is no UTF-8 text", path.display()))?;
     let scenario = Arc::new(commonroad::read(&text).with_context(cannot)?);
-    let task = task(&scenario, instruction);
-    let traffic = Traffic::recorded(&scenario);
-    Ok(Episode { world: World::new(scenario, traffic), task, kind: RoadKind::Highway })
-}
-
-/// The scenario's own task: to reach its goal; other words replace the words and not the goal.
-fn task(scenario: &Scenario, instruction: Option<&str>) -> Task {
-    let problem = &scenario.problem;
-    let last = problem.goals.iter().map(|goal| goal.steps[1]).max().unwrap_or(0);
-    let duration_s = last as f64 * scenario.step_s;
+    let mut episode = episode::recorded(scenario);
+    // Other words replace the words and not the goal.
     if let Some(text) = instruction {
-        return Task::from_text(text, duration_s);
+        episode.task = Task::from_text(text, episode.task.duration_s);
     }
-    let graph = LaneGraph::new(&scenario.roads);
-    let at = Point::new(problem.initial.x_m, problem.initial.y_m);
-    let route = problem.goals.iter().find_map(|goal| {
-        goal.regions.iter().find_map(|region| {
-            let target = RouteGoal::region(&scenario.roads, region, goal.heading_rad);
-            Route::find(&scenario.roads, &graph, at, problem.initial.heading_rad, &target)
-        })
-    });
-    Task {
-        instruction: Instruction::ReachGoal,
-        text: "reach the goal in time".to_owned(),
-        language: Language::English,
-        route: route.map(|route| route.lanelets().collect()).unwrap_or_default(),
-        duration_s,
-    }
+    Ok(episode)
 }

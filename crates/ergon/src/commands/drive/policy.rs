@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use ergon_checkpoint::Checkpoint;
-use ergon_engine::{DriverPolicy, PolicyOptions};
+use ergon_engine::{DriverPolicy, FIRST_NOISE_SCALE, PolicyOptions};
 use ergon_model::DriverConfig;
 use ergon_types::{Control, Observation, Trajectory, TrajectoryPoint, VehicleState};
 use ergon_world::camera::Rig;
@@ -20,8 +20,6 @@ use crate::args::{DriveArgs, PolicyChoice};
 
 /// How long plans of the simple policies last.
 const PLAN_S: f64 = 4.0;
-/// Deviation of the noise from which the first plan of a step is made: less than 1 gives the likeliest motion more often.
-const FIRST_NOISE_SCALE: f32 = 0.5;
 
 /// So near to a solution its own controls keep the vehicle on it.
 const ON_SOLUTION_M: f64 = 0.02;

@@ -11,7 +11,6 @@ use ergon_world::geometry::Point;
 use ergon_world::scenario::Region;
 use ergon_world::score::{Outcome, Referee};
 use ergon_world::task::{self, Order};
-use ergon_world::vehicle;
 use ergon_world::world::World;
 
 use super::careful;
@@ -174,25 +173,15 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 
-    /// Takes pictures, if the driver wants them, and tells what it may know.
+    /// Takes pictures, and tells what the driver may know; nothing to one that needs no pictures, who knows everything.
     fn look(&mut self, stage_ms: &mut StageMs) -> Observation {
+        if !self.policy.looks() {
+            return Observation::default();
+        }
         let start = Instant::now();
-        let (mut frames, mut earlier_frames) = (Vec::new(), Vec::new());
-        if self.policy.looks() {
-            self.eyes.look(&self.world);
-            stage_ms.camera = ms_since(start);
-            frames = self.eyes.frames().to_vec();
-            earlier_frames = self.eyes.earlier_frames().to_vec();
-        }
-        let (world, task) = (&self.world, self.order.task());
-        Observation {
-            t_s: world.t_s(),
-            frames,
-            earlier_frames,
-            ego: *world.ego(),
-            hint: task.hint(world),
-            instruction: task.text.clone(),
-        }
+        self.eyes.look(&self.world);
+        stage_ms.camera = ms_since(start);
+        self.eyes.observe(&self.world, self.order.task())
     }
 
     /// Plans and checks until something may be driven. Also the first plan, as the vehicle would drive it.
@@ -249,10 +238,7 @@ impl<'a> Loop<'a> {
 
     /// The world moves on by a control period.
     fn advance(&mut self, control: Control) {
-        let steps = (self.tick_s / vehicle::STEP_S).round() as usize;
-        for _ in 0..steps {
-            self.world.step(control);
-        }
+        self.world.hold(control, self.tick_s);
         self.states.push(*self.world.ego());
         self.referee.look(&self.world);
     }
