@@ -127,14 +127,9 @@ fn rows(isa: Isa) {
 
 fn main() {
     for isa in Isa::available() {
-        let mut ways = vec![Gemm::in_singles(isa)];
-        if Gemm::new(isa) != ways[0] {
-            ways.push(Gemm::new(isa));
-        }
-        for gemm in ways {
+        for gemm in Gemm::available(isa) {
             let peak = peak(gemm);
-            let factors = if gemm.has_bf16_dot() { "bf16 pairs" } else { "singles" };
-            println!("\n{isa}, {factors}: peak {peak:.1} GFLOP/s on one thread");
+            println!("\n{isa}, {}: peak {peak:.1} GFLOP/s on one thread", gemm.name());
             let shapes: &[(usize, usize, usize)] = if isa == Isa::Generic {
                 &[(400, 128, 128)]
             } else {

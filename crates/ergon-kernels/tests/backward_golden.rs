@@ -68,7 +68,7 @@ impl Golden {
 }
 
 fn arithmetics() -> Vec<Gemm> {
-    Isa::available().into_iter().flat_map(|isa| [Gemm::in_singles(isa), Gemm::new(isa)]).collect()
+    Isa::available().into_iter().flat_map(Gemm::available).collect()
 }
 
 /// A check that starts from numbers which the gradient is added to.

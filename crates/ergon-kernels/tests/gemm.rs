@@ -27,10 +27,7 @@ const SHAPES: [(usize, usize, usize); 14] = [
 ];
 
 fn arithmetics() -> Vec<Gemm> {
-    let mut all: Vec<Gemm> =
-        Isa::available().into_iter().flat_map(|isa| [Gemm::in_singles(isa), Gemm::new(isa)]).collect();
-    all.dedup();
-    all
+    Isa::available().into_iter().flat_map(Gemm::available).collect()
 }
 
 fn rounded(x: &[f32]) -> Vec<f64> {
@@ -263,7 +260,7 @@ fn another_arithmetic_is_refused() {
     let mut x = PackedRows::default();
     let mut w = PackedWeight::default();
     x.pack(first, &[1.0; 4], 2);
-    if last.has_bf16_dot() {
+    if last != first {
         w.pack(last, &[1.0; 4], 2, 2);
     }
     forward(last, &x, &w, None, &mut [0.0; 4], Write::Set);

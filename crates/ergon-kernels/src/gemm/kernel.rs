@@ -21,6 +21,8 @@
 //! - `a` is padded to whole tiles, so that there is one tile per number of blocks and no code for the last rows; what
 //!   the padding computes is not stored.
 
+#[cfg(target_arch = "x86_64")]
+use super::tiles;
 use super::{Gemm, Words, Write};
 use crate::{
     isa::Isa,
@@ -33,7 +35,7 @@ use crate::{
 pub(crate) struct Line(pub(super) [u32; 16]);
 
 /// Rows of the tallest tile; packed rows are padded to a multiple of it.
-pub(super) const MAX_TILE_ROWS: usize = 8;
+pub(super) const MAX_TILE_ROWS: usize = 16;
 
 /// Packed numbers of one factor.
 #[derive(Clone, Copy)]
@@ -149,6 +151,12 @@ fn product<const LAYOUT: bool>(gemm: Gemm, operands: Operands<'_>, out: Output<'
     match gemm.words {
         #[cfg(target_arch = "x86_64")]
         Words::Pairs => pairs::product::<LAYOUT>(operands, out),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Gemm::new` gives out these words only where the tiles are available.
+        Words::Tiles if LAYOUT == ROW_MAJOR => unsafe { tiles::rows_by_panels(operands, out) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Words::Tiles => unsafe { tiles::panels_by_panels(operands, out) },
         _ if LAYOUT == ROW_MAJOR => singles_rows(gemm.isa, operands, out),
         _ => singles_panels(gemm.isa, operands, out),
     }
@@ -334,6 +342,9 @@ pub(super) fn peak(gemm: Gemm, rounds: usize) -> u64 {
     match gemm.words {
         #[cfg(target_arch = "x86_64")]
         Words::Pairs => 2 * pairs::peak(rounds),
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `Gemm::new` gives out these words only where the tiles are available.
+        Words::Tiles => unsafe { tiles::peak(rounds) },
         _ => peak_singles(gemm.isa, rounds),
     }
 }

@@ -22,15 +22,12 @@
 //! at most `2 (d + 2) 2^-24` times the sum of the magnitudes of its products. On one machine an element depends on its
 //! row and its column alone, not on the rows beside it.
 //!
-//! # Other hardware
-//!
-//! Matrix tiles (AMX `tdpbf16ps`, SME) would be a third [`Gemm`] arithmetic: the panels of [`PackedWeight`] already hold
-//! pairs along the summed dimension, sixteen columns to a line, which is the layout of an AMX `B` tile of 16 lines, and
-//! [`PackedRows`] that of an `A` tile; a `tile` function beside the one in `kernel.rs` is what is missing. It waits for
-//! a machine that can test it.
+//! Matrix tiles sum pairs first and take every number below 2^-126 for zero, which the same bound covers.
 
 mod kernel;
 mod pack;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 pub(crate) use kernel::{Operands, Output, panels_by_panels, rows_by_panels};
 pub use pack::{PackedColumns, PackedRows, PackedWeight};
@@ -45,11 +42,13 @@ pub struct Gemm {
     words: Words,
 }
 
-/// What a 32-bit word of a packed matrix holds.
+/// What a 32-bit word of a packed matrix holds, and what multiplies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Words {
     /// Two bfloat16 that are neighbours along the summed dimension, the first in the lower half: `vdpbf16ps`.
     Pairs,
+    /// The same for matrix tiles: `tdpbf16ps`.
+    Tiles,
     /// One single whose value is a bfloat16: fused multiplication and addition.
     Singles,
 }
@@ -58,22 +57,30 @@ impl Words {
     /// Numbers along the summed dimension per word.
     const fn per_word(self) -> usize {
         match self {
-            Words::Pairs => 2,
+            Words::Pairs | Words::Tiles => 2,
             Words::Singles => 1,
         }
     }
 }
 
 impl Gemm {
-    /// The fastest arithmetic of `isa` on this CPU: `vdpbf16ps` where there is AVX-512 with `avx512_bf16`.
+    /// The fastest arithmetic of `isa` on this CPU: matrix tiles (AMX) where there are some beside AVX-512, else
+    /// `vdpbf16ps` where there is AVX-512 with `avx512_bf16`, else singles.
     pub fn new(isa: Isa) -> Gemm {
-        let pairs = isa == Isa::Avx512 && kernel::has_bf16_dot();
-        Gemm { isa, words: if pairs { Words::Pairs } else { Words::Singles } }
+        *Gemm::available(isa).last().expect("singles are always there")
     }
 
-    /// Single-precision arithmetic on the rounded factors, whatever the CPU could do.
-    pub const fn in_singles(isa: Isa) -> Gemm {
-        Gemm { isa, words: Words::Singles }
+    /// What `isa` can do on this CPU, slowest first.
+    pub fn available(isa: Isa) -> Vec<Gemm> {
+        let mut all = vec![Gemm { isa, words: Words::Singles }];
+        if isa == Isa::Avx512 && kernel::has_bf16_dot() {
+            all.push(Gemm { isa, words: Words::Pairs });
+            #[cfg(target_arch = "x86_64")]
+            if tiles::available() {
+                all.push(Gemm { isa, words: Words::Tiles });
+            }
+        }
+        all
     }
 
     /// The instruction set.
@@ -86,9 +93,13 @@ impl Gemm {
         self.words.per_word()
     }
 
-    /// Whether the CPU multiplies bfloat16 itself.
-    pub const fn has_bf16_dot(self) -> bool {
-        matches!(self.words, Words::Pairs)
+    /// How it multiplies.
+    pub const fn name(self) -> &'static str {
+        match self.words {
+            Words::Singles => "singles",
+            Words::Pairs => "pairs of bfloat16",
+            Words::Tiles => "tiles of bfloat16",
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! With `q` numbers to a word (two where the CPU multiplies bfloat16, else one), a matrix `x[rows, cols]` becomes
 //!
 //! ```text
-//! PackedRows     word[row, p]         = x[row, q p .. q p + q]                    rows padded to a multiple of 8
+//! PackedRows     word[row, p]         = x[row, q p .. q p + q]                    rows padded to a multiple of 16
 //! PackedColumns  word[block, p, lane] = x[q p .. q p + q, 16 block + lane]        summed along rows
 //! PackedWeight   by output            = PackedColumns of w;  by input             = PackedColumns of w^T
 //! ```
@@ -315,7 +315,7 @@ macro_rules! packer {
         fn $name(gemm: Gemm, source: Source<'_>, lines: &mut [Line], stride: usize) {
             match gemm.words {
                 #[cfg(target_arch = "x86_64")]
-                Words::Pairs => pairs::$name(source, lines, stride),
+                Words::Pairs | Words::Tiles => pairs::$name(source, lines, stride),
                 _ => $singles(gemm.isa, source, lines, stride),
             }
         }
