@@ -397,6 +397,27 @@ fn the_supervisor_falls_back_step_by_step() {
     assert_eq!(supervisor.decide(&near, |_| None).source, Source::HardStop);
 }
 
+/// What was cleared before a stop is not driven any more, so plans after it need not agree with it.
+#[test]
+fn after_a_stop_driving_goes_on() {
+    let mut supervisor = Supervisor::new(MotionLimits::default()).expect("limits");
+    let aside = supervisor.decide(&scene(10.0, &[], &[]), |k| (k == 0).then(|| lane_change(10.0, 3.5, 3.0)));
+    assert_eq!(aside.source, Source::Proposed(0));
+    let at = |t: f64, x_m: f64, speed_mps: f64| MotionScene {
+        now_s: t,
+        observed_s: t,
+        ego: VehicleState { t_s: t, x_m, ..ego(speed_mps) },
+        ..scene(speed_mps, &[], &[])
+    };
+    let wall = [car(1, 3.0 + 9.0, 0.0, 0.0)];
+    let near = MotionScene { objects: &wall, ..at(0.3, 3.0, 10.0) };
+    assert_eq!(supervisor.decide(&near, |_| None).source, Source::HardStop);
+    let mut on = straight(0.0, 1.0);
+    on.points.iter_mut().for_each(|p| (p.t_s, p.x_m) = (p.t_s + 1.8, p.x_m + 8.0));
+    let decision = supervisor.decide(&at(1.8, 8.0, 0.0), |k| (k == 0).then(|| on.clone()));
+    assert_eq!(decision.source, Source::Proposed(0), "{:?}", decision.verdicts);
+}
+
 #[test]
 fn the_same_input_gives_the_same_verdict() {
     let mut rng = Lcg(3);

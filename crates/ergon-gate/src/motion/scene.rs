@@ -37,6 +37,6 @@ pub struct MotionScene<'a> {
     pub objects: &'a [TrackedObject],
     /// The drivable area near the vehicle: polygons whose union it is. Empty: unknown, and the rule is not asked.
     pub drivable: &'a [Vec<[f64; 2]>],
-    /// The plan cleared last, if it is not over.
+    /// The motion that the vehicle got last, if it is not over.
     pub last: Option<&'a Trajectory>,
 }

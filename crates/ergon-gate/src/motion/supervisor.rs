@@ -42,6 +42,8 @@ pub struct Decision {
 pub struct Supervisor {
     limits: MotionLimits,
     last: Option<Kept>,
+    /// The motion that the vehicle got last, which new plans must agree with: the plan cleared last, or a stop.
+    issued: Option<Trajectory>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,7 +59,7 @@ impl Supervisor {
     /// A limit is none.
     pub fn new(limits: MotionLimits) -> Result<Supervisor, super::LimitsError> {
         limits.validate()?;
-        Ok(Supervisor { limits, last: None })
+        Ok(Supervisor { limits, last: None, issued: None })
     }
 
     /// The limits in force.
@@ -76,7 +78,11 @@ impl Supervisor {
             .last
             .take()
             .filter(|kept| kept.plan.points.last().is_some_and(|end| end.t_s > scene.now_s + STEP_S));
-        let scene = MotionScene { last: last.as_ref().map(|kept| &kept.plan), ..scene.clone() };
+        let issued = self
+            .issued
+            .take()
+            .filter(|plan| plan.points.last().is_some_and(|end| end.t_s > scene.now_s + STEP_S));
+        let scene = MotionScene { last: issued.as_ref(), ..scene.clone() };
         let mut verdicts = Vec::new();
         while let Some(plan) = next_plan(verdicts.len()) {
             let verdict = judge(&plan, &scene, &self.limits);
@@ -84,11 +90,13 @@ impl Supervisor {
             verdicts.push(verdict);
             if cleared {
                 self.last = Some(Kept { plan: plan.clone(), cleared_s: scene.now_s });
+                self.issued = Some(plan.clone());
                 return Decision { motion: Cleared::new(plan), source: Source::Proposed(number), verdicts };
             }
         }
         let (plan, source) = self.fall_back(&scene, last.as_ref());
         self.last = last;
+        self.issued = Some(plan.clone());
         Decision { motion: Cleared::new(plan), source, verdicts }
     }
 

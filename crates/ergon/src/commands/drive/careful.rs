@@ -10,19 +10,36 @@ struct Variant {
     eager: f64,
     /// Braking from now on, where the plan does not brake harder.
     braking_mps2: f64,
+    /// Greatest acceleration across: bends are driven no faster, and braked for in time.
+    across_mps2: f64,
     /// Metres to the left.
     left_m: f64,
 }
 
 const fn variant_of(eager: f64, braking_mps2: f64, left_m: f64) -> Variant {
-    Variant { eager, braking_mps2, left_m }
+    let across_mps2 = if braking_mps2 > 0.0 { 3.5 } else { f64::INFINITY };
+    Variant { eager, braking_mps2, across_mps2, left_m }
 }
 
+/// As planned, but slower in bends.
+const fn slower_in_bends(eager: f64, across_mps2: f64, left_m: f64) -> Variant {
+    Variant { eager, braking_mps2: 0.0, across_mps2, left_m }
+}
+
+/// How hard it is braked for a bend.
+const BEND_BRAKING_MPS2: f64 = 3.5;
+
 /// Mildest first.
-const VARIANTS: [Variant; 15] = [
+const VARIANTS: [Variant; 21] = [
     variant_of(0.4, 0.0, 0.0),
+    slower_in_bends(1.0, 3.5, 0.0),
+    slower_in_bends(0.4, 2.5, 0.0),
     variant_of(1.0, 0.0, 0.35),
     variant_of(1.0, 0.0, -0.35),
+    slower_in_bends(0.4, 2.5, 0.35),
+    slower_in_bends(0.4, 2.5, -0.35),
+    slower_in_bends(0.4, 2.0, 0.7),
+    slower_in_bends(0.4, 2.0, -0.7),
     variant_of(0.0, 0.7, 0.0),
     variant_of(0.0, 1.5, 0.0),
     variant_of(0.0, 1.0, 0.35),
@@ -41,7 +58,7 @@ const ASIDE_S: f64 = 1.8;
 
 /// Variant `number` of a plan as the vehicle would drive it; `None` when there are no more.
 pub(super) fn variant(plan: &Trajectory, number: usize) -> Option<Trajectory> {
-    let Variant { eager, braking_mps2, left_m } = VARIANTS.get(number)?;
+    let Variant { eager, braking_mps2, across_mps2, left_m } = VARIANTS.get(number)?;
     let first = plan.points.first()?;
     let mut way_m = vec![0.0];
     for pair in plan.points.windows(2) {
@@ -49,6 +66,7 @@ pub(super) fn variant(plan: &Trajectory, number: usize) -> Option<Trajectory> {
         way_m.push(way_m[way_m.len() - 1] + step);
     }
     let v_0 = first.speed_mps;
+    let bends = bend_speeds(&plan.points, &way_m, *across_mps2);
     let (mut s, mut v) = (0.0, v_0);
     let mut points = Vec::with_capacity(plan.points.len());
     for (i, planned) in plan.points.iter().enumerate() {
@@ -57,7 +75,8 @@ pub(super) fn variant(plan: &Trajectory, number: usize) -> Option<Trajectory> {
         let gained = planned.speed_mps - v_0;
         let kept = v_0 + if gained > 0.0 { eager * gained } else { gained };
         let most = if *braking_mps2 > 0.0 { v_0 - braking_mps2 * t } else { f64::INFINITY };
-        v = kept.min(most).max(0.0);
+        let here = way_m.partition_point(|way| *way < s).min(bends.len() - 1);
+        v = kept.min(most).min(bends[here].max(before - BEND_BRAKING_MPS2 * dt)).max(0.0);
         s += 0.5 * (before + v) * dt;
         let place = at(&plan.points, &way_m, s);
         let u = (t / ASIDE_S).min(1.0);
@@ -74,6 +93,17 @@ pub(super) fn variant(plan: &Trajectory, number: usize) -> Option<Trajectory> {
         });
     }
     Some(Trajectory { points })
+}
+
+/// The speed at each point with which no bend from there on asks for more than an acceleration across.
+fn bend_speeds(points: &[TrajectoryPoint], way_m: &[f64], across_mps2: f64) -> Vec<f64> {
+    let mut speeds: Vec<f64> =
+        points.iter().map(|p| (across_mps2 / p.curvature_per_m.abs().max(1e-6)).sqrt()).collect();
+    for i in (1..speeds.len()).rev() {
+        let before = (speeds[i].powi(2) + 2.0 * BEND_BRAKING_MPS2 * (way_m[i] - way_m[i - 1])).sqrt();
+        speeds[i - 1] = speeds[i - 1].min(before);
+    }
+    speeds
 }
 
 /// The path after a way.
