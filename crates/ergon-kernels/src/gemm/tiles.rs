@@ -28,8 +28,9 @@ use super::Write;
 use super::kernel::{Line, Operands, Output, Packed};
 use core::arch::asm;
 use core::arch::x86_64::{
-    __cpuid_count, __m512i, _mm512_loadu_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512,
-    _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64, _xgetbv,
+    __cpuid_count, __m512i, _MM_HINT_ET0, _mm_prefetch, _mm512_loadu_si512, _mm512_shuffle_i32x4,
+    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
+    _mm512_unpacklo_epi64, _xgetbv,
 };
 use core::mem::MaybeUninit;
 
@@ -275,6 +276,20 @@ impl Corner<'_, '_> {
         square
     }
 
+    /// Fetches the lines that will be written while their sums are computed: written one after the other, each would
+    /// wait for its own.
+    fn expect<const ROWS: usize, const BLOCKS: usize>(&mut self) {
+        let col = SIDE * self.block;
+        let cols = (SIDE * BLOCKS).min(self.out.cols - col);
+        for row in self.row..self.rows.min(self.row + SIDE * ROWS) {
+            let line = &self.out.c[row * self.out.stride + col..][..cols];
+            for part in line.chunks(SIDE) {
+                // SAFETY: a prefetch reads nothing, and the CPU has the instruction.
+                unsafe { _mm_prefetch::<_MM_HINT_ET0>(part.as_ptr().cast()) };
+            }
+        }
+    }
+
     /// Sums begin as what they are added to.
     ///
     /// # Safety
@@ -338,6 +353,9 @@ impl Corner<'_, '_> {
         (steps, tail): (usize, Option<&[Square; 2]>),
         add: bool,
     ) {
+        if !add {
+            self.expect::<ROWS, BLOCKS>();
+        }
         // SAFETY: as the caller promises.
         unsafe {
             self.load::<ROWS, BLOCKS>(add);
@@ -404,11 +422,14 @@ pub(super) unsafe fn rows_by_panels(operands: Operands<'_>, mut out: Output<'_>)
     let _tiles = unsafe { Tiles::new() };
     // Panels of a group stay in the first cache beside the rows of `a`, which come from the second once per group.
     let group = (GROUP_BYTES / (64 * b.depth)).clamp(2, MAX_GROUP) & !1;
-    let mut last = [[EMPTY; 2]; MAX_GROUP / 2];
+    let mut last = [const { MaybeUninit::<[Square; 2]>::uninit() }; MAX_GROUP / 2];
     for first in (0..blocks).step_by(group) {
         let pairs = (first..blocks.min(first + group)).step_by(2);
-        for (block, last) in pairs.clone().zip(&mut last) {
-            tails(b, block, blocks, last);
+        if b.depth % SIDE > 0 {
+            pairs
+                .clone()
+                .zip(&mut last)
+                .for_each(|(block, last)| tails(b, block, blocks, last.write([EMPTY; 2])));
         }
         for row in (0..rows).step_by(2 * SIDE) {
             let second = if rows - row > SIDE { row + SIDE } else { row };
@@ -418,7 +439,8 @@ pub(super) unsafe fn rows_by_panels(operands: Operands<'_>, mut out: Output<'_>)
                 step: 1,
             });
             for (block, last) in pairs.clone().zip(&last) {
-                let tail = (b.depth % SIDE > 0).then_some(last);
+                // SAFETY: written above, for each pair of the group.
+                let tail = (b.depth % SIDE > 0).then(|| unsafe { last.assume_init_ref() });
                 let mut corner = Corner { out: &mut out, row, rows, block };
                 // SAFETY: `a` holds whole lines of sixteen rows, `b` panels of `depth` lines.
                 unsafe { corner.products(a, panels(b, block, blocks, 0), (b.depth / SIDE, tail), add) };
@@ -440,7 +462,7 @@ pub(super) unsafe fn panels_by_panels(operands: Operands<'_>, mut out: Output<'_
     // SAFETY: as the caller promises.
     let _tiles = unsafe { Tiles::new() };
     let mut turned = [const { MaybeUninit::<[Square; CHUNK]>::uninit() }; 2];
-    let mut last = [EMPTY; 2];
+    let mut last = const { MaybeUninit::<[Square; 2]>::uninit() };
     let squares = a.depth.div_ceil(SIDE);
     for first in (0..squares).step_by(CHUNK) {
         let here = CHUNK.min(squares - first);
@@ -462,8 +484,9 @@ pub(super) unsafe fn panels_by_panels(operands: Operands<'_>, mut out: Output<'_
             });
             for block in (0..blocks).step_by(2) {
                 let tail = (whole < here).then(|| {
-                    tails(b, block, blocks, &mut last);
-                    &last
+                    let last = last.write([EMPTY; 2]);
+                    tails(b, block, blocks, last);
+                    &*last
                 });
                 let mut corner = Corner { out: &mut out, row, rows, block };
                 // SAFETY: `here` squares of `turned` were written, `b` panels of `depth` lines.
