@@ -418,6 +418,30 @@ fn after_a_stop_driving_goes_on() {
     assert_eq!(decision.source, Source::Proposed(0), "{:?}", decision.verdicts);
 }
 
+/// A step that came too late leaves the vehicle with what it had: that is what new plans must agree with.
+#[test]
+fn what_is_carried_on_is_what_plans_agree_with() {
+    let new = || Supervisor::new(MotionLimits::default()).expect("limits");
+    let before = new().decide(&scene(10.0, &[], &[]), |k| (k == 0).then(|| straight(10.0, 0.0))).motion;
+    let later = MotionScene {
+        now_s: 1.0,
+        observed_s: 1.0,
+        ego: VehicleState { t_s: 1.0, x_m: 10.0, ..ego(10.0) },
+        ..scene(10.0, &[], &[])
+    };
+    let mut on = straight(10.0, 0.0);
+    on.points.iter_mut().for_each(|p| (p.t_s, p.x_m) = (p.t_s + 1.0, p.x_m + 10.0));
+    for missed in [false, true] {
+        let mut supervisor = new();
+        supervisor.decide(&scene(10.0, &[], &[]), |k| (k == 0).then(|| lane_change(10.0, 4.5, 3.0)));
+        if missed {
+            supervisor.carried_on(&before);
+        }
+        let source = supervisor.decide(&later, |k| (k == 0).then(|| on.clone())).source;
+        assert_eq!(source == Source::Proposed(0), missed, "{source:?}");
+    }
+}
+
 #[test]
 fn the_same_input_gives_the_same_verdict() {
     let mut rng = Lcg(3);

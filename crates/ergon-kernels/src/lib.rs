@@ -48,8 +48,9 @@
 //! - Panics are for shapes that do not fit each other, our own mistake; bytes from outside only enter through
 //!   [`MatrixRef::new`], which returns errors, and then no bit pattern makes a kernel panic or overflow.
 //!
-//! `unsafe` is for intrinsics (`arch/`), for calling code compiled for an instruction set (`simd`), for sleeping threads
-//! that run a borrowed closure (`pool`), and for tasks that write disjoint parts of one output (`shared` and its users).
+//! `unsafe` is for intrinsics (`arch/`), for matrix tiles (`gemm/tiles.rs`), for calling code compiled for an instruction
+//! set (`simd`), for sleeping threads that run a borrowed closure (`pool`), and for tasks that write disjoint parts of one
+//! output (`shared` and its users).
 #![allow(unsafe_code)]
 
 mod activations;

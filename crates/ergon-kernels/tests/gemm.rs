@@ -8,8 +8,9 @@ use ergon_kernels::gemm::{
     Gemm, PackedColumns, PackedRows, PackedWeight, Write, forward, input_gradient, weight_gradient,
 };
 
-/// `(m, n, k)`: sizes of the driver, and sizes around tiles (8 rows, 16 columns), lines (16, 32) and pairs.
-const SHAPES: [(usize, usize, usize); 14] = [
+/// `(m, n, k)`: sizes of the driver, and sizes around tiles (8 rows, 16 columns), lines (16, 32), pairs,
+/// and depths that tiles turn in one go (512).
+const SHAPES: [(usize, usize, usize); 16] = [
     (1, 1, 1),
     (1, 2, 3),
     (2, 16, 2),
@@ -24,6 +25,8 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (65, 96, 130),
     (25, 128, 512),
     (41, 7, 300),
+    (517, 20, 40),
+    (1040, 33, 17),
 ];
 
 fn arithmetics() -> Vec<Gemm> {

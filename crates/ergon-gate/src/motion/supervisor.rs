@@ -1,5 +1,5 @@
 //! Which motion the vehicle gets: the first proposed plan that is cleared, else what is left of the plan cleared last, else
-//! a soft stop along it, else a hard stop.
+//! a soft stop along the motion of before, else a hard stop.
 
 use ergon_types::{Trajectory, TrajectoryPoint};
 
@@ -20,7 +20,7 @@ pub enum Source {
     Proposed(usize),
     /// The plan cleared last.
     Last,
-    /// A soft stop on the path of the plan cleared last.
+    /// A soft stop on the path of the motion before.
     SoftStop,
     /// A hard stop: the least harm when nothing is cleared.
     HardStop,
@@ -100,6 +100,11 @@ impl Supervisor {
         Decision { motion: Cleared::new(plan), source, verdicts }
     }
 
+    /// The vehicle did not get what was decided, but goes on with a motion that was cleared before.
+    pub fn carried_on(&mut self, motion: &Cleared<Trajectory>) {
+        self.issued = Some(motion.get().clone());
+    }
+
     fn fall_back(&self, scene: &MotionScene, last: Option<&Kept>) -> (Trajectory, Source) {
         // A fallback is as new as now, and as long as what is left of it.
         let limits = MotionLimits { duration_min_s: 0.0, ..self.limits.clone() };
@@ -110,7 +115,7 @@ impl Supervisor {
                 return (kept.plan.clone(), Source::Last);
             }
         }
-        let path = last.map(|kept| &kept.plan);
+        let path = scene.last;
         let soft = stop(scene, path, SOFT_STOP_MPS2);
         if judge(&soft, &now, &limits).is_cleared() {
             return (soft, Source::SoftStop);

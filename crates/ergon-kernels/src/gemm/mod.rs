@@ -19,10 +19,12 @@
 //!
 //! The rounded factors are the same numbers everywhere, but that AVX-512 with `avx512_bf16` takes numbers below 2^-126
 //! for zero. Sums differ in order and fusing: an element that sums `d` products differs between two instruction sets by
-//! at most `2 (d + 2) 2^-24` times the sum of the magnitudes of its products. On one machine an element depends on its
-//! row and its column alone, not on the rows beside it.
+//! at most `2 (d + 2) 2^-24` times the sum of the magnitudes of its products, of the bias and of what it is added to,
+//! beside numbers below 2^-126. On one machine an element depends on its row and its column alone, not on the rows
+//! beside it.
 //!
-//! Matrix tiles sum pairs first and take every number below 2^-126 for zero, which the same bound covers.
+//! Matrix tiles sum the even and the odd ones of 32 products apart and add both to what was there before; numbers below
+//! 2^-126 are zero in all of that.
 
 mod kernel;
 mod pack;
@@ -75,8 +77,7 @@ impl Gemm {
         let mut all = vec![Gemm { isa, words: Words::Singles }];
         if isa == Isa::Avx512 && kernel::has_bf16_dot() {
             all.push(Gemm { isa, words: Words::Pairs });
-            #[cfg(target_arch = "x86_64")]
-            if tiles::available() {
+            if kernel::has_tiles() {
                 all.push(Gemm { isa, words: Words::Tiles });
             }
         }

@@ -27,10 +27,11 @@
 use super::Write;
 use super::kernel::{Line, Operands, Output, Packed};
 use core::arch::asm;
+#[cfg(target_os = "linux")]
+use core::arch::x86_64::{__cpuid_count, _xgetbv};
 use core::arch::x86_64::{
-    __cpuid_count, __m512i, _MM_HINT_ET0, _mm_prefetch, _mm512_loadu_si512, _mm512_shuffle_i32x4,
-    _mm512_storeu_si512, _mm512_unpackhi_epi32, _mm512_unpackhi_epi64, _mm512_unpacklo_epi32,
-    _mm512_unpacklo_epi64, _xgetbv,
+    __m512i, _mm512_loadu_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_unpackhi_epi32,
+    _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use core::mem::MaybeUninit;
 
@@ -284,8 +285,10 @@ impl Corner<'_, '_> {
         for row in self.row..self.rows.min(self.row + SIDE * ROWS) {
             let line = &self.out.c[row * self.out.stride + col..][..cols];
             for part in line.chunks(SIDE) {
-                // SAFETY: a prefetch reads nothing, and the CPU has the instruction.
-                unsafe { _mm_prefetch::<_MM_HINT_ET0>(part.as_ptr().cast()) };
+                // SAFETY: a prefetch reads and writes nothing; every CPU with tiles has the instruction.
+                unsafe {
+                    asm!("prefetchw [{}]", in(reg) part.as_ptr(), options(nostack, readonly, preserves_flags))
+                };
             }
         }
     }

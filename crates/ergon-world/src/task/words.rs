@@ -139,7 +139,9 @@ fn speeds_english(text: &str, words: &Words) -> Option<Instruction> {
 
 fn parse_chinese(text: &str) -> Option<Instruction> {
     let has = |options: &[&str]| options.iter().any(|word| text.contains(word));
-    if has(&["不要变道", "别变道", "不变道", "不要换道", "保持车道", "保持在", "本车道", "当前车道", "别换"])
+    let number = number_chinese(text);
+    if has(&["不要变道", "别变道", "不变道", "不要换道", "保持车道", "本车道", "当前车道", "别换"])
+        || has(&["保持在"]) && number.is_none()
     {
         return Some(Instruction::KeepLane);
     }
@@ -154,7 +156,7 @@ fn parse_chinese(text: &str) -> Option<Instruction> {
     if has(&["靠边", "路边", "停靠", "靠右停"]) {
         return Some(Instruction::PullOver);
     }
-    if let Some(kmh) = number_chinese(text) {
+    if let Some(kmh) = number {
         return Some(Instruction::SetSpeed { kmh });
     }
     if has(&["停"]) {

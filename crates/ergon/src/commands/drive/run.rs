@@ -144,7 +144,13 @@ impl<'a> Loop<'a> {
         let (proposed, decision) = self.decide(&mut stage_ms)?;
         let missed = self.settings.deadline_ms > 0.0 && stage_ms.total() > self.settings.deadline_ms;
         self.deadline_misses += usize::from(missed);
-        let (motion, source) = issued(&decision, self.motion.take(), missed);
+        let (motion, source) = match self.motion.take().filter(|_| missed) {
+            Some(before) => {
+                self.supervisor.carried_on(&before);
+                (before, Source::Last)
+            }
+            None => (decision.motion.clone(), decision.source),
+        };
         // What nobody checks may be driven to the letter.
         let control = match self.settings.gate {
             GateChoice::Off => self.policy.control(&self.world, self.tick_s),
@@ -263,18 +269,6 @@ impl<'a> Loop<'a> {
             deadline_misses: self.deadline_misses,
             words: self.words,
         }
-    }
-}
-
-/// What the vehicle gets: when the deadline was missed, what it had before.
-fn issued(
-    decision: &Decision,
-    before: Option<Cleared<Trajectory>>,
-    missed: bool,
-) -> (Cleared<Trajectory>, Source) {
-    match before.filter(|_| missed) {
-        Some(before) => (before, Source::Last),
-        None => (decision.motion.clone(), decision.source),
     }
 }
 
