@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use ergon_kernels::Cpu;
-use ergon_train::driver::{DRIVER_CONFIG, TrainConfig, Trainer, driver_config, network_config};
+use ergon_train::driver::{DRIVER_CONFIG, TrainConfig, Trainer, checkpoint, driver_config, network_config};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -16,7 +16,7 @@ fn main() {
     let mut trainer =
         Trainer::new(&network_config(&driver_config()), config, &Cpu::new(1)).expect("a trainer");
     assert!(
-        trainer.resume(&run.join("checkpoint.safetensors")).expect("a checkpoint"),
+        trainer.resume(&run.join(checkpoint::FILE_NAME)).expect("a checkpoint"),
         "the run has no checkpoint yet"
     );
     let tokenizer = std::fs::read_to_string(run.join("tokenizer.json")).expect("a tokenizer");

@@ -1,4 +1,4 @@
-//! Ctrl-C as a request that the running work looks at between two tokens.
+//! Ctrl-C as a request that the running work looks at between two steps.
 
 use std::sync::{
     Arc,
@@ -29,6 +29,11 @@ impl Interrupt {
         })
         .context("cannot listen for Ctrl-C")?;
         Ok(interrupt)
+    }
+
+    /// True once Ctrl-C was pressed, for work that is to end then and never goes on.
+    pub(crate) fn pending(&self) -> &AtomicBool {
+        &self.pending
     }
 
     /// Whether Ctrl-C was pressed since the last call.

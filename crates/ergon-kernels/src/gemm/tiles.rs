@@ -30,7 +30,7 @@ use core::arch::asm;
 #[cfg(target_os = "linux")]
 use core::arch::x86_64::{__cpuid_count, _xgetbv};
 use core::arch::x86_64::{
-    __m512i, _mm512_loadu_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_unpackhi_epi32,
+    _mm512_loadu_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_unpackhi_epi32,
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use core::mem::MaybeUninit;
@@ -532,21 +532,20 @@ unsafe fn turn(lines: &[Line], out: *mut Square) {
     // SAFETY: a line is 64 bytes.
     let load = |row: usize| unsafe { _mm512_loadu_si512(rows[row].0.as_ptr().cast()) };
     // Four rows at a time: within each lane of four words, words of one column come together.
-    let mut fours: [[__m512i; 4]; 4] = [[load(0); 4]; 4];
-    for (group, four) in fours.iter_mut().enumerate() {
-        let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|row| load(4 * group + row));
+    let fours = [0, 4, 8, 12].map(|first| {
+        let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|row| load(first + row));
         let (low, high) = (_mm512_unpacklo_epi32(r0, r1), _mm512_unpackhi_epi32(r0, r1));
         let (low2, high2) = (_mm512_unpacklo_epi32(r2, r3), _mm512_unpackhi_epi32(r2, r3));
-        *four = [
+        [
             _mm512_unpacklo_epi64(low, low2),
             _mm512_unpackhi_epi64(low, low2),
             _mm512_unpacklo_epi64(high, high2),
             _mm512_unpackhi_epi64(high, high2),
-        ];
-    }
-    // `fours[group][word]` holds column `4 lane + word` of rows `4 group ..` in lane `lane`: lanes to rows.
+        ]
+    });
+    // Number `word` of each four holds column `4 lane + word` of its rows in lane `lane`: lanes to rows.
     for word in 0..4 {
-        let [a, b, c, d] = [0, 1, 2, 3].map(|group| fours[group][word]);
+        let [a, b, c, d] = fours.map(|four| four[word]);
         let (ab_low, ab_high) = (_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0xee>(a, b));
         let (cd_low, cd_high) = (_mm512_shuffle_i32x4::<0x44>(c, d), _mm512_shuffle_i32x4::<0xee>(c, d));
         let columns = [

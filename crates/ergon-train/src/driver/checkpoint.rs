@@ -12,6 +12,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// The file's name in the folder of a run.
+pub const FILE_NAME: &str = "training.state";
+
 const MAGIC: [u8; 8] = *b"ERGNTRN1";
 /// Values converted at once.
 const PIECE: usize = 1 << 14;

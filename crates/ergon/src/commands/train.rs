@@ -1,15 +1,14 @@
 //! `ergon train`: training on this machine.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use ergon_kernels::Cpu;
-use ergon_train::driver::{Candidate, Progress, RoundsError, Run};
+use ergon_train::driver::{Candidate, Progress, RoundsError, Run, checkpoint};
 
 use crate::args::{TrainArgs, TrainDriverArgs, TrainWhat};
 use crate::failure::Interrupted;
+use crate::interrupt::Interrupt;
 use crate::{output, progress};
 
 /// Updates between two lines in a pipe, where there is no bar.
@@ -23,16 +22,13 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
 
 fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
     ensure!(
-        args.resume
-            || !args.out.join("checkpoint.safetensors").exists() && !args.out.join("round-0").exists(),
+        args.resume || !args.out.join(checkpoint::FILE_NAME).exists() && !args.out.join("round-0").exists(),
         "{} holds a run already; go on with --resume, or give another folder with --out",
         args.out.display()
     );
-    let stop = Arc::new(AtomicBool::new(false));
-    let pressed = Arc::clone(&stop);
-    ctrlc::set_handler(move || pressed.store(true, Ordering::SeqCst)).context("cannot listen for Ctrl-C")?;
+    let interrupt = Interrupt::install()?;
     let cpu = Cpu::new(args.threads.unwrap_or_else(num_cpus::get_physical));
-    let run = Run::new(&args.out, args.seed, f64::from(args.scale), &cpu, &stop)?;
+    let run = Run::new(&args.out, args.seed, f64::from(args.scale), &cpu, interrupt.pending())?;
     let mut teller = Teller::new();
     match run.go(&mut |progress| teller.tell(progress)) {
         Ok(model) => {
