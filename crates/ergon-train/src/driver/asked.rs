@@ -140,6 +140,7 @@ fn possible(world: &World, now: &Task, rng: &mut Rng) -> Option<Instruction> {
     let mut options = vec![
         Instruction::Stop,
         Instruction::PullOver,
+        Instruction::PullOver,
         Instruction::SlowDown,
         Instruction::SpeedUp,
         Instruction::KeepLane,

@@ -41,23 +41,23 @@ const CHECKPOINT_UPDATES: u64 = 400;
 /// One round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Round {
-    /// Episodes that are driven and kept; none where only the rest changes.
+    /// Episodes that are driven and kept.
     pub episodes: u64,
     /// Updates after them.
     pub updates: u64,
-    /// How much the perceived numbers count in the loss. Their mean over 32 numbers has no noise in it, unlike the
-    /// action's, and it is what teaches the eye.
+    /// How much the perceived numbers count in the loss. Their mean has no noise in it, unlike the action's, and it is
+    /// what teaches the eye.
     pub perception: f32,
 }
 
 /// The rounds that made the built-in driver.
 pub const ROUNDS: [Round; 6] = [
-    Round { episodes: 2400, updates: 3500, perception: 0.5 },
-    Round { episodes: 480, updates: 100, perception: 0.5 },
-    Round { episodes: 0, updates: 2100, perception: 6.0 },
-    Round { episodes: 480, updates: 2200, perception: 6.0 },
-    Round { episodes: 480, updates: 2200, perception: 6.0 },
-    Round { episodes: 480, updates: 4400, perception: 3.0 },
+    Round { episodes: 2400, updates: 3000, perception: 5.0 },
+    Round { episodes: 480, updates: 1800, perception: 5.0 },
+    Round { episodes: 480, updates: 2200, perception: 5.0 },
+    Round { episodes: 480, updates: 2400, perception: 5.0 },
+    Round { episodes: 480, updates: 2600, perception: 5.0 },
+    Round { episodes: 480, updates: 5000, perception: 3.0 },
 ];
 
 /// What is being done, told to whoever shows it.
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
             ..TrainConfig::default()
         };
         let mut trainer = Trainer::new(&self.network, config, self.cpu)?;
-        let saved = self.folder.join("checkpoint.safetensors");
+        let saved = self.folder.join(checkpoint::FILE_NAME);
         trainer.resume(&saved)?;
         let mut until = 0;
         for (index, round) in self.rounds.iter().enumerate() {

@@ -8,7 +8,7 @@ use crate::road::{ElementId, RoadNetwork};
 use crate::world::World;
 
 /// How many numbers there are.
-pub const PERCEPTION_DIM: usize = 32;
+pub const PERCEPTION_DIM: usize = 44;
 
 /// No number leaves this range: a rare extreme would teach more than all the rest.
 const LIMIT: f32 = 6.0;
@@ -52,7 +52,27 @@ pub const PERCEPTION: [(&str, f32); PERCEPTION_DIM] = [
     ("stop line of the light ahead: distance, m", 20.0),
     ("person on foot or cyclist ahead: nearness", 0.25),
     ("own speed, m/s", 7.0),
+    ("route 5 m ahead: metres to the left", 0.4),
+    ("route 10 m ahead: metres to the left", 0.9),
+    ("route 15 m ahead: metres to the left", 1.7),
+    ("route 20 m ahead: metres to the left", 2.7),
+    ("route 30 m ahead: metres to the left", 5.0),
+    ("route 45 m ahead: metres to the left", 9.0),
+    ("left edge of the road beside the route 5 m ahead: metres to the left", 4.0),
+    ("right edge of the road beside the route 5 m ahead: metres to the left", 4.0),
+    ("left edge of the road beside the route 10 m ahead: metres to the left", 4.0),
+    ("right edge of the road beside the route 10 m ahead: metres to the left", 4.0),
+    ("left edge of the road beside the route 20 m ahead: metres to the left", 5.0),
+    ("right edge of the road beside the route 20 m ahead: metres to the left", 5.0),
 ];
+
+/// How far ahead the way is measured, and at which of these places the edges of the road beside it: what the eye has to
+/// know to stay on the road, without the noise that plans are taught with.
+const WAY_AHEAD_M: [f64; 6] = [5.0, 10.0, 15.0, 20.0, 30.0, 45.0];
+const EDGES_AT: [usize; 3] = [0, 1, 3];
+/// Where these numbers begin.
+const WAY: usize = 32;
+const EDGES: usize = WAY + WAY_AHEAD_M.len();
 
 /// The place to the left of the lane's centre that numbers of [`perception`] tell; `None` where it is unknown.
 pub fn perceived_offset_m(perception: &[f32]) -> Option<f64> {
@@ -86,6 +106,7 @@ pub fn perception(world: &World, prefer: &[ElementId]) -> [f32; PERCEPTION_DIM] 
     out[31] = world.ego().speed_mps as f32;
     if let Some(seen) = surroundings(world, prefer) {
         fill_lane(&mut out, world, &seen);
+        fill_way(&mut out, world, &seen);
         fill_traffic(&mut out, world, &seen);
     }
     out.iter_mut().zip(PERCEPTION).for_each(|(number, (_, deviation))| {
@@ -115,6 +136,31 @@ fn fill_lane(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundings
     }
     out[9] = seen.lane.0 as f32;
     out[10] = (seen.lane.1 - 1 - seen.lane.0) as f32;
+}
+
+fn fill_way(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundings) {
+    let roads = &world.scenario().roads;
+    let ego = world.ego();
+    let (sin, cos) = ego.heading_rad.sin_cos();
+    let left_m = |at: Point| cos * (at.y - ego.y_m) - sin * (at.x - ego.x_m);
+    for (index, ahead_m) in WAY_AHEAD_M.into_iter().enumerate() {
+        let s_m = seen.s_m + ahead_m;
+        if s_m >= seen.path.line.length() {
+            break;
+        }
+        let at = seen.path.line.at(s_m);
+        out[WAY + index] = left_m(at) as f32;
+        let Some(place) = EDGES_AT.iter().position(|edge| *edge == index) else { continue };
+        let lanelet = seen.path.lanelets.iter().rev().find(|(_, start_m)| *start_m <= s_m);
+        let Some((id, _)) = lanelet else { continue };
+        let across = seen.path.line.heading_at(s_m) - ego.heading_rad;
+        for (slot, side) in [(0, Side::Left), (1, Side::Right)] {
+            if let Some(distance_m) = edge_m(roads, *id, side, at) {
+                let sideways_m = f64::from(side.sign()) * distance_m * across.cos();
+                out[EDGES + 2 * place + slot] = (left_m(at) + sideways_m) as f32;
+            }
+        }
+    }
 }
 
 fn fill_traffic(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundings) {
