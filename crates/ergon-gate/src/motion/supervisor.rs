@@ -74,14 +74,10 @@ impl Supervisor {
         scene: &MotionScene,
         mut next_plan: impl FnMut(usize) -> Option<Trajectory>,
     ) -> Decision {
-        let last = self
-            .last
-            .take()
-            .filter(|kept| kept.plan.points.last().is_some_and(|end| end.t_s > scene.now_s + STEP_S));
-        let issued = self
-            .issued
-            .take()
-            .filter(|plan| plan.points.last().is_some_and(|end| end.t_s > scene.now_s + STEP_S));
+        let goes_on =
+            |plan: &Trajectory| plan.points.last().is_some_and(|end| end.t_s > scene.now_s + STEP_S);
+        let last = self.last.take().filter(|kept| goes_on(&kept.plan));
+        let issued = self.issued.take().filter(goes_on);
         let scene = MotionScene { last: issued.as_ref(), ..scene.clone() };
         let mut verdicts = Vec::new();
         while let Some(plan) = next_plan(verdicts.len()) {
@@ -115,19 +111,18 @@ impl Supervisor {
                 return (kept.plan.clone(), Source::Last);
             }
         }
-        let path = scene.last;
-        let soft = stop(scene, path, SOFT_STOP_MPS2);
+        let soft = stop(scene, SOFT_STOP_MPS2);
         if judge(&soft, &now, &limits).is_cleared() {
             return (soft, Source::SoftStop);
         }
-        (stop(scene, path, limits.deceleration_max_mps2), Source::HardStop)
+        (stop(scene, limits.deceleration_max_mps2), Source::HardStop)
     }
 }
 
-/// A stop on the path of a plan, or on the present arc of the wheels when there is none. A state that holds no numbers
-/// gives a standing plan at the origin: nothing non-finite passes.
-fn stop(scene: &MotionScene, path: Option<&Trajectory>, brake_mps2: f64) -> Trajectory {
-    let MotionScene { ego, body, now_s, .. } = scene;
+/// A stop on the path of the motion before, or on the present arc of the wheels when there is none. A state that holds no
+/// numbers gives a standing plan at the origin: nothing non-finite passes.
+fn stop(scene: &MotionScene, brake_mps2: f64) -> Trajectory {
+    let MotionScene { ego, body, now_s, last: path, .. } = scene;
     let now_s = *now_s;
     let curvature = ego.steering_angle_rad.tan() / body.wheelbase_m;
     let finite = [ego.x_m, ego.y_m, ego.heading_rad, ego.speed_mps, curvature, now_s];

@@ -179,7 +179,7 @@ impl<'a> Run<'a> {
         let rounds = ROUNDS
             .iter()
             .map(|round| Round {
-                episodes: scaled(round.episodes, EPISODES_PER_FILE.min(round.episodes)),
+                episodes: scaled(round.episodes, EPISODES_PER_FILE),
                 updates: scaled(round.updates, 4),
                 perception: round.perception,
             })

@@ -224,8 +224,9 @@ fn lane_ends(roads: &RoadNetwork, seen: &Surroundings) -> Option<Side> {
 
 fn allowed_mps(world: &World, path: &LanePath, s_m: f64) -> f64 {
     let roads = &world.scenario().roads;
-    let here = path.lanelets.iter().rev().find(|(_, start_m)| *start_m <= s_m + 1.0);
-    here.and_then(|(id, _)| roads.lanelet(*id)?.speed_limit_mps).unwrap_or(LIMIT_DEFAULT_MPS)
+    path.lanelet_at(s_m + 1.0)
+        .and_then(|(id, _)| roads.lanelet(id)?.speed_limit_mps)
+        .unwrap_or(LIMIT_DEFAULT_MPS)
 }
 
 /// Speed, place and stops that follow from rules and words.

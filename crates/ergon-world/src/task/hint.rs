@@ -92,7 +92,7 @@ fn route_point(
     let s_m = lanelet.center.project(at).s_m.clamp(0.0, lanelet.center.length());
     let path = lane_path(roads, start, s_m, route, [0.0, ahead_m])?;
     let target_m = (s_m + ahead_m).min(path.line.length());
-    let (id, from_m) = *path.lanelets.iter().rev().find(|(_, from_m)| *from_m <= target_m)?;
+    let (id, from_m) = path.lanelet_at(target_m)?;
     let part = ((target_m - from_m) / roads.lanelet(id)?.center.length()).clamp(0.0, 1.0);
     road_center(roads, id, part)
 }

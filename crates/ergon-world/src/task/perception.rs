@@ -141,8 +141,7 @@ fn fill_lane(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundings
 fn fill_way(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundings) {
     let roads = &world.scenario().roads;
     let ego = world.ego();
-    let (sin, cos) = ego.heading_rad.sin_cos();
-    let left_m = |at: Point| cos * (at.y - ego.y_m) - sin * (at.x - ego.x_m);
+    let left_m = |at: Point| at.to_frame(Point::new(ego.x_m, ego.y_m), ego.heading_rad).y;
     for (index, ahead_m) in WAY_AHEAD_M.into_iter().enumerate() {
         let s_m = seen.s_m + ahead_m;
         if s_m >= seen.path.line.length() {
@@ -151,11 +150,10 @@ fn fill_way(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundings)
         let at = seen.path.line.at(s_m);
         out[WAY + index] = left_m(at) as f32;
         let Some(place) = EDGES_AT.iter().position(|edge| *edge == index) else { continue };
-        let lanelet = seen.path.lanelets.iter().rev().find(|(_, start_m)| *start_m <= s_m);
-        let Some((id, _)) = lanelet else { continue };
+        let Some((id, _)) = seen.path.lanelet_at(s_m) else { continue };
         let across = seen.path.line.heading_at(s_m) - ego.heading_rad;
         for (slot, side) in [(0, Side::Left), (1, Side::Right)] {
-            if let Some(distance_m) = edge_m(roads, *id, side, at) {
+            if let Some(distance_m) = edge_m(roads, id, side, at) {
                 let sideways_m = f64::from(side.sign()) * distance_m * across.cos();
                 out[EDGES + 2 * place + slot] = (left_m(at) + sideways_m) as f32;
             }

@@ -22,6 +22,13 @@ pub struct LanePath {
     pub lanelets: Vec<(ElementId, f64)>,
 }
 
+impl LanePath {
+    /// The lanelet at a station, with the station of its start; `None` before the first.
+    pub fn lanelet_at(&self, s_m: f64) -> Option<(ElementId, f64)> {
+        self.lanelets.iter().rev().find(|(_, start_m)| *start_m <= s_m).copied()
+    }
+}
+
 /// Another road user in a lane.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Neighbour {
