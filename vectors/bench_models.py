@@ -10,7 +10,7 @@ weights have the spread of a trained model's and no activation overflows.
 import argparse
 import math
 import pathlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import gguf
 import numpy as np
@@ -22,14 +22,14 @@ Q = gguf.GGMLQuantizationType
 
 @dataclass
 class Shape:
-    """A mixture-of-experts decoder; MLA if kv_lora is set, grouped-query attention otherwise."""
+    """A decoder; MLA if kv_lora is set, grouped-query attention otherwise; experts in all but the first dense_layers, if there are any."""
 
     layers: int
     hidden: int
     heads: int
-    experts: int
-    experts_used: int
-    expert_width: int
+    experts: int = 0
+    experts_used: int = 0
+    expert_width: int = 0
     kv_heads: int = 0
     head_dim: int = 0
     q_lora: int = 0
@@ -42,6 +42,11 @@ class Shape:
     dense_width: int = 0
     vocab: int = 32768
 
+    @property
+    def architecture(self):
+        """llama.cpp's name for it."""
+        return "deepseek2" if self.kv_lora else "qwen3moe" if self.experts else "llama"
+
 
 # 0.4 B active of 2.5 B parameters.
 MOE = Shape(layers=24, hidden=1024, heads=16, kv_heads=4, head_dim=64, experts=64, experts_used=8, expert_width=512)
@@ -49,9 +54,16 @@ MOE = Shape(layers=24, hidden=1024, heads=16, kv_heads=4, head_dim=64, experts=6
 # because llama.cpp accepts full ones only in a model of Lite's 27 layers.
 LITE = Shape(layers=6, hidden=2048, heads=16, q_lora=1536, kv_lora=512, nope=128, rope=64, value=128, experts=64, experts_used=6, expert_width=1536,
              shared=2, dense_layers=1, dense_width=10752)
+# Qwen3-30B-A3B's layers, fewer of them.
+QWEN = Shape(layers=4, hidden=2048, heads=32, kv_heads=4, head_dim=128, experts=128, experts_used=8, expert_width=768)
+# Llama-3.2-1B's layers under a smaller vocabulary: 1.1 B parameters, all active.
+DENSE = Shape(layers=16, hidden=2048, heads=32, kv_heads=8, head_dim=64, dense_layers=16, dense_width=8192)
 MODELS = {
-    "moe-q8_0": (MOE, Q.Q8_0), "moe-q4_k": (MOE, Q.Q4_K), "moe-bf16-small": (Shape(**{**MOE.__dict__, "layers": 4}), Q.BF16),
-    "lite-q8_0": (LITE, Q.Q8_0), "lite-q4_k": (LITE, Q.Q4_K),
+    "moe-q8_0": (MOE, Q.Q8_0), "moe-q4_k": (MOE, Q.Q4_K), "moe-bf16-small": (replace(MOE, layers=4), Q.BF16),
+    "lite-q8_0": (LITE, Q.Q8_0), "lite-q4_k": (LITE, Q.Q4_K), "qwen-q8_0": (QWEN, Q.Q8_0), "qwen-q4_k": (QWEN, Q.Q4_K),
+    "dense-q8_0": (DENSE, Q.Q8_0), "dense-q4_k": (DENSE, Q.Q4_K),
+    # 10 GB: for the time until the first token.
+    "long-q8_0": (replace(LITE, layers=17), Q.Q8_0),
 }
 
 
@@ -124,7 +136,7 @@ def norms(shape, index):
     if shape.kv_lora:
         yield prefix + "attn_q_a_norm.weight", shape.q_lora
         yield prefix + "attn_kv_a_norm.weight", shape.kv_lora
-    else:
+    elif shape.experts:
         yield prefix + "attn_q_norm.weight", shape.head_dim
         yield prefix + "attn_k_norm.weight", shape.head_dim
 
@@ -141,7 +153,7 @@ def kind_of(name, kind, cols):
 def write(path, shape, kind, seed=1):
     """Streams one model to `path`: first all headers, then each tensor as it is drawn."""
     rng = np.random.default_rng(seed)
-    writer = gguf.GGUFWriter(path, "deepseek2" if shape.kv_lora else "qwen3moe")
+    writer = gguf.GGUFWriter(path, shape.architecture)
     keys(writer, shape)
     matrices = [("token_embd.weight", None, shape.vocab, shape.hidden), ("output.weight", None, shape.vocab, shape.hidden)]
     vectors = [("output_norm.weight", shape.hidden)]
@@ -173,16 +185,17 @@ def write(path, shape, kind, seed=1):
 def keys(writer, shape):
     """Configuration and tokenizer keys."""
     writer.add_block_count(shape.layers)
-    writer.add_context_length(8192)
+    writer.add_context_length(32768)
     writer.add_embedding_length(shape.hidden)
     writer.add_feed_forward_length(shape.dense_width or shape.expert_width)
     writer.add_head_count(shape.heads)
     writer.add_layer_norm_rms_eps(1e-6)
     writer.add_rope_freq_base(1e6)
     writer.add_vocab_size(shape.vocab)
-    writer.add_expert_count(shape.experts)
-    writer.add_expert_used_count(shape.experts_used)
-    writer.add_expert_feed_forward_length(shape.expert_width)
+    if shape.experts:
+        writer.add_expert_count(shape.experts)
+        writer.add_expert_used_count(shape.experts_used)
+        writer.add_expert_feed_forward_length(shape.expert_width)
     if shape.kv_lora:
         writer.add_head_count_kv(1)
         writer.add_key_length(shape.kv_lora + shape.rope)
@@ -201,6 +214,7 @@ def keys(writer, shape):
         writer.add_head_count_kv(shape.kv_heads)
         writer.add_key_length(shape.head_dim)
         writer.add_value_length(shape.head_dim)
+        writer.add_rope_dimension_count(shape.head_dim)
     gguf_write.tokenizer(writer, "qwen2", shape.vocab)
 
 

@@ -11,17 +11,26 @@
 //!
 //! Each result is computed by the same operations in the same order whatever the tile, the thread or the company.
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
 use ergon_types::WeightFormat;
 
 use crate::{
     Activations, Cpu, MatrixRef,
     activations::ActRow,
-    quant::{ActivationKind, RowFormat, WeightRow, activation_kind, with_format},
+    quant::{
+        ActivationKind, RowFormat, WeightRow, activation_kind,
+        panel::{PANEL_ROWS, Panel},
+        with_format,
+    },
     shared::SharedSlice,
     simd::{Simd, dispatch},
 };
+
+thread_local! {
+    /// The panel of this thread; it grows to the widest product seen and stays.
+    static PANEL: RefCell<Panel> = RefCell::default();
+}
 
 /// Which activation rows a job uses.
 #[derive(Clone, Copy, Debug)]
@@ -131,10 +140,18 @@ fn plan<'a>(job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<
         );
     }
     let most = (MOST_WEIGHT_BYTES / weight.row_bytes().max(1)).max(1);
-    let rows_per_task = (target / row_cost(job).max(1)).clamp(1, most);
+    let mut rows_per_task = (target / row_cost(job).max(1)).clamp(1, most);
+    if with_format!(weight.format(), f => panel_least(f)) <= n {
+        rows_per_task = rows_per_task.next_multiple_of(PANEL_ROWS);
+    }
     let tasks = if n == 0 { 0 } else { weight.rows().div_ceil(rows_per_task) };
     let y = SharedSlice::new(job.y);
     Work { weight, x, x_rows: job.x_rows, n, y, rows_per_task, tasks_end: tasks_before + tasks }
+}
+
+/// [`RowFormat::PANEL_LEAST`] of a value.
+fn panel_least<F: RowFormat>(_: F) -> usize {
+    F::PANEL_LEAST
 }
 
 /// Finds the job and the weight rows of a task and runs it.
@@ -155,6 +172,12 @@ dispatch! {
 
 #[inline(always)]
 fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<usize>) {
+    if job.n >= F::PANEL_LEAST {
+        // Taken out and put back: a closure would not be compiled for the instruction set.
+        let mut panel = PANEL.take();
+        panel_rows(s, format, job, rows, &mut panel);
+        return PANEL.set(panel);
+    }
     let most = const {
         match F::ACTIVATIONS {
             ActivationKind::Float => S::FLOAT_TILE,
@@ -180,13 +203,83 @@ fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Ra
     }
 }
 
+/// `rows` of the weight through panels, with all selected activation rows.
+#[inline(always)]
+fn panel_rows<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<usize>, panel: &mut Panel) {
+    let mut first = rows.start;
+    while first < rows.end {
+        let count = (rows.end - first).min(PANEL_ROWS);
+        let mut own = [WeightRow::of(&job.weight, first); PANEL_ROWS];
+        for (r, own) in own.iter_mut().enumerate().take(count) {
+            *own = WeightRow::of(&job.weight, first + r);
+        }
+        format.pack(s, &own, panel);
+        let mut behind = Behind::new(own[count - 1].bytes, job);
+        let mut i = 0;
+        while i + 4 <= job.n {
+            behind.fetch(s);
+            panel_tile::<S, F, 4>(s, format, job, i, first, count, panel);
+            i += 4;
+        }
+        while i < job.n {
+            panel_tile::<S, F, 1>(s, format, job, i, first, count, panel);
+            i += 1;
+        }
+        first += count;
+    }
+}
+
+/// The weights behind a panel, which are fetched while it is multiplied: packing reads sixteen rows at once and would
+/// wait for each.
+struct Behind {
+    next: *const u8,
+    /// Bytes for each tile of activations.
+    step: usize,
+}
+
+impl Behind {
+    #[inline(always)]
+    fn new(last: &[u8], job: &Work) -> Behind {
+        let all = PANEL_ROWS * last.len();
+        Behind {
+            next: last.as_ptr().wrapping_add(last.len()),
+            step: all.div_ceil(job.n / 4).next_multiple_of(64),
+        }
+    }
+
+    /// Asks for the next of them; nothing is read where the matrix ends.
+    #[inline(always)]
+    fn fetch<S: Simd>(&mut self, s: S) {
+        for line in 0..self.step / 64 {
+            s.prefetch(self.next.wrapping_add(64 * line));
+        }
+        self.next = self.next.wrapping_add(self.step);
+    }
+}
+
+/// The first `count` rows of a panel, which are `first ..` of the weight, with activation rows `i .. i + N`.
+#[inline(always)]
+fn panel_tile<S: Simd, F: RowFormat, const N: usize>(
+    s: S,
+    format: F,
+    job: &Work,
+    i: usize,
+    first: usize,
+    count: usize,
+    panel: &Panel,
+) {
+    let sums = format.panel_dot::<S, N>(s, panel, act_rows(job, i));
+    for (n, sum) in sums.into_iter().enumerate() {
+        let start = (i + n) * job.weight.rows() + first;
+        // SAFETY: tasks own disjoint weight rows, hence disjoint columns of y.
+        s.store_partial(sum, unsafe { job.y.range_mut(start..start + count) });
+    }
+}
+
 /// `rows` of the weight with the selected activation rows `i .. i + N`.
 #[inline(always)]
 fn tile<S: Simd, F: RowFormat, const N: usize>(s: S, format: F, job: &Work, i: usize, rows: Range<usize>) {
-    let mut x: [ActRow; N] = [job.x.row(x_row(job, i)); N];
-    for (n, x) in x.iter_mut().enumerate() {
-        *x = job.x.row(x_row(job, i + n));
-    }
+    let x = act_rows::<N>(job, i);
     for row in rows {
         let sums = format.dot::<S, N>(s, WeightRow::of(&job.weight, row), x);
         for (n, sum) in sums.into_iter().enumerate() {
@@ -194,6 +287,16 @@ fn tile<S: Simd, F: RowFormat, const N: usize>(s: S, format: F, job: &Work, i: u
             unsafe { job.y.write((i + n) * job.weight.rows() + row, sum) };
         }
     }
+}
+
+/// The selected activation rows `i .. i + N`.
+#[inline(always)]
+fn act_rows<'a, const N: usize>(job: &Work<'a>, i: usize) -> [ActRow<'a>; N] {
+    let mut x = [job.x.row(x_row(job, i)); N];
+    for (n, x) in x.iter_mut().enumerate() {
+        *x = job.x.row(x_row(job, i + n));
+    }
+    x
 }
 
 /// The activation row behind selected row `i`.

@@ -68,6 +68,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn dot_i8(self, acc: Self::I32, w: Self::I8, a: Self::I8) -> Self::I32;
     /// As [`Simd::dot_i8`] with `w` in 0..=127.
     fn dot_u7(self, acc: Self::I32, w: Self::I8, a: Self::I8) -> Self::I32;
+    /// 64 bytes to memory.
+    fn store_u8(self, v: Self::I8, out: &mut [u8; 64]);
+    /// Four bytes, sixteen times.
+    fn repeat_4_bytes(self, bytes: [i8; 4]) -> Self::I8;
     /// Bytes `16 Q .. 16 Q + 16`, sign-extended.
     fn widen<const Q: usize>(self, v: Self::I8) -> Self::I32;
 
@@ -165,10 +169,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn select_lt(self, a: Self::F32, b: Self::F32, x: Self::F32, y: Self::F32) -> Self::F32;
     /// The lanes read as integers.
     fn as_i32(self, v: Self::F32) -> Self::I32;
-    /// Lane `l` becomes lane `2 G + l / 8`; `G` is 0 to 3.
-    fn repeat_8<const G: usize>(self, v: Self::F32) -> Self::F32;
-    /// Lanes 0 to 7 become zero.
-    fn upper_half(self, v: Self::F32) -> Self::F32;
+    /// Lanes 8 to 15 become zero.
+    fn lower_half(self, v: Self::F32) -> Self::F32;
     /// Sum of all lanes in a fixed tree: lane `l` takes lane `l + 8`, then `l + 4`, `l + 2`, `l + 1`.
     fn reduce_add(self, v: Self::F32) -> f32;
     /// Four times [`Simd::reduce_add`], the same bits in fewer instructions.
@@ -184,7 +186,103 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}
 
-    // ---- made of the above ----------------------------------------------------------------------------------------
+    // ---- made of the above, and made anew where an instruction set has a shorter way --------------------------------
+
+    /// Integers of 16 signed bits in the form in which [`Simd::dot_u7_scaled`] takes them; it goes through
+    /// [`Simd::repeat_4_i32`] and [`Simd::repeat_8_i32`] as it is.
+    #[inline(always)]
+    fn scales_i16(self, v: Self::I32) -> Self::I32 {
+        v
+    }
+    /// The little-endian half at `at`; exact.
+    #[inline(always)]
+    fn half_at(self, bytes: &[u8], at: usize) -> f32 {
+        crate::float::f16_at(bytes, at)
+    }
+    /// `scale * dot_u7(0, w, a)` for sums of products that fit in 16 signed bits.
+    #[inline(always)]
+    fn dot_u7_scaled(self, w: Self::I8, a: Self::I8, scale: Self::I32) -> Self::I32 {
+        self.mul_i16(self.dot_u7(self.splat_i32(0), w, a), scale)
+    }
+    /// `scale * dot_i8(0, w, a)` for sums of products that fit in 16 signed bits.
+    #[inline(always)]
+    fn dot_i8_scaled(self, w: Self::I8, a: Self::I8, scale: Self::I32) -> Self::I32 {
+        self.mul_i16(self.dot_i8(self.splat_i32(0), w, a), scale)
+    }
+    /// Lane `2 g + h` is the wrapping sum of lanes `8 h .. 8 h + 8` of `v[g]`; lanes 8 to 15 are zero.
+    #[inline(always)]
+    fn sums_of_8(self, v: [Self::I32; 4]) -> Self::I32 {
+        let (mut lanes, mut sums) = ([0; 16], [0_i32; 16]);
+        for (v, sums) in v.into_iter().zip(sums.as_chunks_mut::<2>().0) {
+            self.store_i32(v, &mut lanes);
+            for (eight, sum) in lanes.as_chunks::<8>().0.iter().zip(sums) {
+                *sum = eight.iter().fold(0, |sum, lane| sum.wrapping_add(*lane));
+            }
+        }
+        self.load_i32(&sums)
+    }
+    /// [`Simd::reduce_add_i32`] of both.
+    #[inline(always)]
+    fn reduce_add_i32_2(self, a: Self::I32, b: Self::I32) -> [i32; 2] {
+        [self.reduce_add_i32(a), self.reduce_add_i32(b)]
+    }
+    /// Rows of 16 times four bytes become columns: bytes `4 r .. 4 r + 4` of `out[k]` are bytes `4 k .. 4 k + 4` of
+    /// `rows[r]`.
+    #[inline(always)]
+    fn transpose_16(self, rows: &[[u8; 64]; 16], out: &mut [[u8; 64]; 16]) {
+        for (r, row) in rows.iter().enumerate() {
+            for (four, out) in row.as_chunks::<4>().0.iter().zip(out.iter_mut()) {
+                out.as_chunks_mut::<4>().0[r] = *four;
+            }
+        }
+    }
+    /// Sixteen rows, transposed as by [`Simd::transpose_16`], times `N` others: lane `r` of result `n` is the sum over
+    /// `k` of bytes `4 r .. 4 r + 4` of `w[k]` times `a[n][k]`, as [`Simd::dot_i8`] multiplies.
+    #[inline(always)]
+    fn rows_i8<const N: usize, const K: usize>(
+        self,
+        w: &[[u8; 64]; K],
+        a: [&[[i8; 4]; K]; N],
+    ) -> [Self::I32; N] {
+        let mut sums = [self.splat_i32(0); N];
+        for k in 0..K {
+            let w = self.load_u8(&w[k]);
+            for n in 0..N {
+                sums[n] = self.dot_i8(sums[n], w, self.repeat_4_bytes(a[n][k]));
+            }
+        }
+        sums
+    }
+    /// As [`Simd::rows_i8`] with `w` in 0..=127.
+    #[inline(always)]
+    fn rows_u7<const N: usize, const K: usize>(
+        self,
+        w: &[[u8; 64]; K],
+        a: [&[[i8; 4]; K]; N],
+    ) -> [Self::I32; N] {
+        let mut sums = [self.splat_i32(0); N];
+        for k in 0..K {
+            let w = self.load_u8(&w[k]);
+            for n in 0..N {
+                sums[n] = self.dot_u7(sums[n], w, self.repeat_4_bytes(a[n][k]));
+            }
+        }
+        sums
+    }
+    /// As [`Simd::rows_i8`] with `w` in 0..=15 and at most eight steps, each lane times one of `scale`.
+    #[inline(always)]
+    fn rows_u4_scaled<const N: usize, const K: usize>(
+        self,
+        w: &[[u8; 64]; K],
+        a: [&[[i8; 4]; K]; N],
+        scale: Self::I32,
+    ) -> [Self::I32; N] {
+        let mut sums = self.rows_u7(w, a);
+        for sum in &mut sums {
+            *sum = self.mul_i16(*sum, scale);
+        }
+        sums
+    }
 
     /// Asks for what lies some way behind `here`, as much as `here` is long. Weights are read once and in order, but
     /// with several activation rows per weight the processor looks too few weights ahead by itself.

@@ -113,6 +113,27 @@ impl Avx2 {
 }
 
 impl Avx2 {
+    /// Sums of neighbours, twice over: each half holds its part of four registers' sums.
+    #[inline(always)]
+    fn quarter_sums(self, a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> __m256i {
+        intrinsics!(_mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d)))
+    }
+
+    /// Columns of four rows: the first halves hold columns 0 to 3, the second 4 to 7.
+    #[inline(always)]
+    fn transpose_4(self, a: __m256i, b: __m256i, c: __m256i, d: __m256i) -> [__m256i; 4] {
+        intrinsics!({
+            let (low, low_2) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+            let (high, high_2) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+            [
+                _mm256_unpacklo_epi64(low, low_2),
+                _mm256_unpackhi_epi64(low, low_2),
+                _mm256_unpacklo_epi64(high, high_2),
+                _mm256_unpackhi_epi64(high, high_2),
+            ]
+        })
+    }
+
     /// `round_bf16` of one register.
     #[inline(always)]
     fn round_8(self, v: __m256) -> __m256 {
@@ -205,6 +226,19 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn dot_u7(self, acc: Ints, w: Ints, a: Ints) -> Ints {
         [self.dot_32(acc[0], w[0], a[0]), self.dot_32(acc[1], w[1], a[1])]
+    }
+    #[inline(always)]
+    fn store_u8(self, v: Ints, out: &mut [u8; 64]) {
+        let pointer = out.as_mut_ptr().cast::<__m256i>();
+        intrinsics!({
+            _mm256_storeu_si256(pointer, v[0]);
+            _mm256_storeu_si256(pointer.add(1), v[1]);
+        })
+    }
+    #[inline(always)]
+    fn repeat_4_bytes(self, bytes: [i8; 4]) -> Ints {
+        let four = i32::from_le_bytes(bytes.map(|byte| byte as u8));
+        intrinsics!([_mm256_set1_epi32(four); 2])
     }
     #[inline(always)]
     fn widen<const Q: usize>(self, v: Ints) -> Ints {
@@ -366,6 +400,11 @@ impl Simd for Avx2 {
         self.mul(self.widen_halves(self.f8_halves(bytes)), self.splat(256.0))
     }
     #[inline(always)]
+    fn half_at(self, bytes: &[u8], at: usize) -> f32 {
+        let bits = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        intrinsics!(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))))
+    }
+    #[inline(always)]
     fn store_f16(self, v: Floats, out: &mut [u16; 16]) {
         let pointer = out.as_mut_ptr().cast::<__m128i>();
         intrinsics!({
@@ -436,12 +475,8 @@ impl Simd for Avx2 {
         both!(_mm256_castps_si256, v)
     }
     #[inline(always)]
-    fn repeat_8<const G: usize>(self, v: Floats) -> Floats {
-        self.as_f32(self.repeat_8_i32::<G>(self.as_i32(v)))
-    }
-    #[inline(always)]
-    fn upper_half(self, v: Floats) -> Floats {
-        [self.zero()[0], v[1]]
+    fn lower_half(self, v: Floats) -> Floats {
+        [v[0], self.zero()[0]]
     }
     #[inline(always)]
     fn reduce_add(self, v: Floats) -> f32 {
@@ -468,6 +503,84 @@ impl Simd for Avx2 {
             let (ac, bd) = (_mm256_castps256_ps128(one), _mm256_extractf128_ps::<1>(one));
             _mm_storeu_ps(sums.as_mut_ptr(), _mm_unpacklo_ps(ac, bd));
         });
+        sums
+    }
+    #[inline(always)]
+    fn scales_i16(self, v: Ints) -> Ints {
+        // Twice in each lane, for vpmaddwd.
+        let low = intrinsics!([_mm256_set1_epi32(0xffff); 2]);
+        let high = both!(_mm256_slli_epi32::<16>, v);
+        self.or(self.and(v, low), high)
+    }
+    #[inline(always)]
+    fn dot_u7_scaled(self, w: Ints, a: Ints, scale: Ints) -> Ints {
+        let pairs = both!(_mm256_maddubs_epi16, w, a);
+        both!(_mm256_madd_epi16, pairs, scale)
+    }
+    #[inline(always)]
+    fn dot_i8_scaled(self, w: Ints, a: Ints, scale: Ints) -> Ints {
+        let signed = both!(_mm256_sign_epi8, a, w);
+        self.dot_u7_scaled(both!(_mm256_abs_epi8, w), signed, scale)
+    }
+    #[inline(always)]
+    fn sums_of_8(self, v: [Ints; 4]) -> Ints {
+        let low = self.quarter_sums(v[0][0], v[0][1], v[1][0], v[1][1]);
+        let high = self.quarter_sums(v[2][0], v[2][1], v[3][0], v[3][1]);
+        let first = intrinsics!(_mm256_permute2x128_si256::<0x20>(low, high));
+        let second = intrinsics!(_mm256_permute2x128_si256::<0x31>(low, high));
+        [intrinsics!(_mm256_add_epi32(first, second)), self.splat_i32(0)[0]]
+    }
+    #[inline(always)]
+    fn reduce_add_i32_2(self, a: Ints, b: Ints) -> [i32; 2] {
+        intrinsics!({
+            let four = _mm256_hadd_epi32(_mm256_add_epi32(a[0], a[1]), _mm256_add_epi32(b[0], b[1]));
+            let two = _mm_add_epi32(_mm256_castsi256_si128(four), _mm256_extracti128_si256::<1>(four));
+            let one = _mm_hadd_epi32(two, two);
+            [_mm_cvtsi128_si32(one), _mm_extract_epi32::<1>(one)]
+        })
+    }
+    #[inline(always)]
+    fn transpose_16(self, rows: &[[u8; 64]; 16], out: &mut [[u8; 64]; 16]) {
+        for quarter in 0..4 {
+            let (r, half) = (quarter / 2, quarter % 2);
+            let mut v = [self.splat_i32(0)[0]; 8];
+            for i in 0..8 {
+                v[i] = self.load_32(&rows[8 * r + i].as_chunks::<32>().0[half]);
+            }
+            let top = self.transpose_4(v[0], v[1], v[2], v[3]);
+            let bottom = self.transpose_4(v[4], v[5], v[6], v[7]);
+            for i in 0..4 {
+                let first = out[8 * half + i][32 * r..].as_mut_ptr().cast();
+                let second = out[8 * half + 4 + i][32 * r..].as_mut_ptr().cast();
+                intrinsics!({
+                    _mm256_storeu_si256(first, _mm256_permute2x128_si256::<0x20>(top[i], bottom[i]));
+                    _mm256_storeu_si256(second, _mm256_permute2x128_si256::<0x31>(top[i], bottom[i]));
+                });
+            }
+        }
+    }
+    #[inline(always)]
+    fn rows_u4_scaled<const N: usize, const K: usize>(
+        self,
+        w: &[[u8; 64]; K],
+        a: [&[[i8; 4]; K]; N],
+        scale: Ints,
+    ) -> [Ints; N] {
+        // Eight sums of two products are at most 8 * 2 * 15 * 127 = 30480 and fit in 16 bits; the scale comes with the
+        // step to 32.
+        assert!(const { K <= 8 });
+        let mut sums = [self.splat_i32(0); N];
+        for k in 0..K {
+            let w = self.load_u8(&w[k]);
+            for n in 0..N {
+                let pairs = both!(_mm256_maddubs_epi16, w, self.repeat_4_bytes(a[n][k]));
+                sums[n] = both!(_mm256_add_epi16, sums[n], pairs);
+            }
+        }
+        let scale = self.scales_i16(scale);
+        for sum in &mut sums {
+            *sum = both!(_mm256_madd_epi16, *sum, scale);
+        }
         sums
     }
     #[inline(always)]

@@ -144,6 +144,15 @@ impl Simd for Avx512 {
         intrinsics!(_mm512_dpbusd_epi32(acc, w, a))
     }
     #[inline(always)]
+    fn store_u8(self, v: __m512i, out: &mut [u8; 64]) {
+        intrinsics!(_mm512_storeu_si512(out.as_mut_ptr().cast(), v))
+    }
+    #[inline(always)]
+    fn repeat_4_bytes(self, bytes: [i8; 4]) -> __m512i {
+        let four = i32::from_le_bytes(bytes.map(|byte| byte as u8));
+        intrinsics!(_mm512_set1_epi32(four))
+    }
+    #[inline(always)]
     fn widen<const Q: usize>(self, v: __m512i) -> __m512i {
         intrinsics!({
             let quarter = match Q {
@@ -269,6 +278,11 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    fn half_at(self, bytes: &[u8], at: usize) -> f32 {
+        let bits = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
+        intrinsics!(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))))
+    }
+    #[inline(always)]
     fn store_f16(self, v: __m512, out: &mut [u16; 16]) {
         intrinsics!({
             let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v);
@@ -358,12 +372,8 @@ impl Simd for Avx512 {
         intrinsics!(_mm512_castps_si512(v))
     }
     #[inline(always)]
-    fn repeat_8<const G: usize>(self, v: __m512) -> __m512 {
-        intrinsics!(_mm512_permutexvar_ps(self.load_i32(const { &repeat_index(2 * G, 8) }), v))
-    }
-    #[inline(always)]
-    fn upper_half(self, v: __m512) -> __m512 {
-        intrinsics!(_mm512_maskz_mov_ps(0xff00, v))
+    fn lower_half(self, v: __m512) -> __m512 {
+        intrinsics!(_mm512_maskz_mov_ps(0xff, v))
     }
     #[inline(always)]
     fn reduce_add(self, v: __m512) -> f32 {

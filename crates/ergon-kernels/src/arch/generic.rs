@@ -103,6 +103,14 @@ impl Simd for Generic {
     fn dot_u7(self, acc: [i32; 16], w: [u8; 64], a: [u8; 64]) -> [i32; 16] {
         self.dot_i8(acc, w, a)
     }
+    #[inline(always)]
+    fn store_u8(self, v: [u8; 64], out: &mut [u8; 64]) {
+        *out = v;
+    }
+    #[inline(never)]
+    fn repeat_4_bytes(self, bytes: [i8; 4]) -> [u8; 64] {
+        lanes(|l| bytes[l % 4] as u8)
+    }
     #[inline(never)]
     fn widen<const Q: usize>(self, v: [u8; 64]) -> [i32; 16] {
         lanes(|l| v[16 * Q + l] as i8 as i32)
@@ -270,12 +278,8 @@ impl Simd for Generic {
         lanes(|l| v[l].to_bits() as i32)
     }
     #[inline(never)]
-    fn repeat_8<const G: usize>(self, v: [f32; 16]) -> [f32; 16] {
-        lanes(|l| v[2 * G + l / 8])
-    }
-    #[inline(never)]
-    fn upper_half(self, v: [f32; 16]) -> [f32; 16] {
-        lanes(|l| if l < 8 { 0.0 } else { v[l] })
+    fn lower_half(self, v: [f32; 16]) -> [f32; 16] {
+        lanes(|l| if l < 8 { v[l] } else { 0.0 })
     }
     #[inline(never)]
     fn reduce_add(self, v: [f32; 16]) -> f32 {

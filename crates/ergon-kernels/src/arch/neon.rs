@@ -218,6 +218,17 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         self.dot_i8(acc, w, a)
     }
     #[inline(always)]
+    fn store_u8(self, v: Bytes, out: &mut [u8; 64]) {
+        for (v, out) in v.into_iter().zip(out.as_chunks_mut::<16>().0) {
+            intrinsics!(vst1q_u8(out.as_mut_ptr(), vreinterpretq_u8_s8(v)));
+        }
+    }
+    #[inline(always)]
+    fn repeat_4_bytes(self, bytes: [i8; 4]) -> Bytes {
+        let four = i32::from_le_bytes(bytes.map(|byte| byte as u8));
+        intrinsics!([vreinterpretq_s8_s32(vdupq_n_s32(four)); 4])
+    }
+    #[inline(always)]
     fn widen<const Q: usize>(self, v: Bytes) -> Ints {
         self.widen_16(v[Q])
     }
@@ -476,13 +487,9 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         each!(vreinterpretq_s32_f32, v)
     }
     #[inline(always)]
-    fn repeat_8<const G: usize>(self, v: Floats) -> Floats {
-        self.as_f32(self.repeat_8_i32::<G>(self.as_i32(v)))
-    }
-    #[inline(always)]
-    fn upper_half(self, v: Floats) -> Floats {
+    fn lower_half(self, v: Floats) -> Floats {
         let zero = self.zero();
-        [zero[0], zero[1], v[2], v[3]]
+        [v[0], v[1], zero[2], zero[3]]
     }
     #[inline(always)]
     fn reduce_add(self, v: Floats) -> f32 {

@@ -7,26 +7,29 @@
 //! for each block:  sum += (d a) * (sum over g of s[g] * sum of q[i] p[i])  -  (dmin a) * (sum over g of m[g] * sum of p[i])
 //! ```
 //!
-//! The canonical order, in which every instruction set computes it bit for bit: 16 running sums. Both brackets are
-//! exact integers spread over 16 lanes: in the first, lane `l` gathers, over the four steps of 64 weights, the products
-//! of weights `4 l .. 4 l + 4` times the scale of their group; in the second, lane `l` holds `m[g] * sum of p` of one
-//! group. Each becomes a float (both stay below 2^24, so this is exact), is multiplied by its factor and added to the
-//! running sums, every operation rounded by itself, since portable Rust has no fast fused form. At the end of the row the
-//! 16 sums are added in the tree of `Simd::reduce_add`.
+//! The canonical order, in which every instruction set computes it bit for bit: both brackets are exact integers; each
+//! becomes the nearest float, is multiplied by its factor (`d a`, `dmin a`, rounded) and added to its running sum, block
+//! by block, every operation rounded by itself, since portable Rust has no fast fused form. The result is the difference
+//! of the two sums.
 //!
-//! No lane overflows: |q| <= 127 and |p| <= 127, so a step's lane is at most 4 * 127 * 127 = 64516; times a scale of
-//! magnitude at most 32 (IQ4_XS), and over four steps, 8.3 million. Q6_K: 4 * 32 * 127 * 128 * 4 = 8.3 million.
+//! Nothing overflows: |q| <= 128 and |p| <= 127, so four products are at most 65024; a lane of a step times a scale of
+//! magnitude at most 32 (IQ4_XS), over four steps, 8.3 million, and 16 lanes 133 million. Q6_K: 4 * 32 * 127 * 128 * 4,
+//! the same.
 //!
-//! Departures from the plain form, and what they buy: `N` activation rows share one unpacking, as in `blocks_32`; sums
-//! of activations per group are made once, when they are rounded; and where a step's lane fits in 16 bits
-//! ([`Scaled256::NARROW`]) it is scaled by the 16-bit multiply-add, one instruction where the 32-bit product is two.
+//! Departures from the plain form, and what they buy (G multiply-adds a second of a Zen 3 core with AVX2, weights in the
+//! cache): `N` activation rows share one unpacking, as in `blocks_32`; sums of activations per group are made once, when
+//! they are rounded; where a step's lane fits in 16 bits ([`Scaled256::NARROW`]) the scale comes with the addition of
+//! neighbours (Q4_K, one row: 15 to 19); many rows go through a panel (`panel.rs`).
 
 use std::ops::Range;
 
 use crate::{
     Isa,
     activations::{Act256, ActRow},
-    quant::{ActivationKind, RowFormat, WeightRow, Writer},
+    quant::{
+        ActivationKind, RowFormat, WeightRow, Writer,
+        panel::{PANEL_ROWS, Panel, turn_64},
+    },
     simd::Simd,
 };
 
@@ -54,6 +57,8 @@ pub(crate) trait Scaled256: Copy + Send + Sync + 'static {
     const SIGNED: bool;
     /// Whether four products of a weight and 127 fit in 16 signed bits: |q| <= 64.
     const NARROW: bool;
+    /// Whether unpacked weights are at most 15 and never negative.
+    const FOUR_BITS: bool = false;
     /// The writer, if there is one.
     const QUANTIZE: Option<Writer<[f32; 256], Self::Block>> = None;
 
@@ -76,20 +81,68 @@ pub(crate) struct Blocks256<F>(pub(crate) F);
 impl<F: Scaled256> RowFormat for Blocks256<F> {
     const ACTIVATIONS: ActivationKind = ActivationKind::By256;
     const CAN_QUANTIZE: bool = F::QUANTIZE.is_some();
+    const PANEL_LEAST: usize = if F::FOUR_BITS { 8 } else { 12 };
 
     #[inline(always)]
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N] {
-        let mut acc = [s.zero(); N];
+        let mut sums = [[0.0; 2]; N];
         for (index, block) in F::blocks(w.bytes).iter().enumerate() {
-            let mut acts = [&x[0].by_256[index]; N];
-            for n in 1..N {
-                acts[n] = &x[n].by_256[index];
-            }
-            block_dot::<S, F, N>(s, block, &acts, &mut acc);
+            block_dot::<S, F, N>(s, block, &activations(&x, index), &mut sums);
         }
-        let mut sums = [0.0; N];
+        let mut out = [0.0; N];
         for n in 0..N {
-            sums[n] = s.reduce_add(acc[n]);
+            out[n] = sums[n][0] - sums[n][1];
+        }
+        out
+    }
+
+    #[inline(always)]
+    fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
+        let blocks = F::blocks(rows[0].bytes).len();
+        let groups = 256 / F::GROUP;
+        panel.resize(blocks, blocks, blocks * groups);
+        for block in 0..blocks {
+            for (r, row) in rows.iter().enumerate() {
+                let scales = F::scales(s, &F::blocks(row.bytes)[block]);
+                let (mut scale, mut min) = ([0; 16], [0; 16]);
+                s.store_i32(scales.scale, &mut scale);
+                s.store_i32(scales.min, &mut min);
+                panel.factors[block][0][r] = scales.d;
+                panel.factors[block][1][r] = scales.dmin;
+                for (g, lanes) in panel.scales[block * groups..][..groups].iter_mut().enumerate() {
+                    (lanes[0][r], lanes[1][r]) = (scale[g], min[16 - groups + g]);
+                }
+            }
+            pack_step::<S, F, 0>(s, rows, block, panel);
+            pack_step::<S, F, 1>(s, rows, block, panel);
+            pack_step::<S, F, 2>(s, rows, block, panel);
+            pack_step::<S, F, 3>(s, rows, block, panel);
+        }
+    }
+
+    #[inline(always)]
+    fn panel_dot<S: Simd, const N: usize>(self, s: S, panel: &Panel, x: [ActRow; N]) -> [S::F32; N] {
+        let (mut sums, mut minima) = ([s.zero(); N], [s.zero(); N]);
+        for (block, [d, dmin]) in panel.factors.iter().enumerate() {
+            let x = activations(&x, block);
+            let products = match F::GROUP {
+                16 => group_products::<S, F, N, 4>(s, panel, block, &x),
+                _ => group_products::<S, F, N, 8>(s, panel, block, &x),
+            };
+            for n in 0..N {
+                let factor = s.mul(s.load(d), s.splat(x[n].d));
+                sums[n] = s.add(sums[n], s.mul(s.to_f32(products[n]), factor));
+            }
+            if F::MIN {
+                for n in 0..N {
+                    let factor = s.mul(s.load(dmin), s.splat(x[n].d));
+                    let product = group_minima::<S, F>(s, panel, block, x[n]);
+                    minima[n] = s.add(minima[n], s.mul(s.to_f32(product), factor));
+                }
+            }
+        }
+        for n in 0..N {
+            sums[n] = s.sub(sums[n], minima[n]);
         }
         sums
     }
@@ -125,27 +178,44 @@ fn read<F: Scaled256>(blocks: &[F::Block], out: &mut [f32]) {
     }
 }
 
+/// Block `index` of each activation row.
+#[inline(always)]
+fn activations<'a, const N: usize>(x: &[ActRow<'a>; N], index: usize) -> [&'a Act256; N] {
+    let mut out = [&x[0].by_256[index]; N];
+    for n in 1..N {
+        out[n] = &x[n].by_256[index];
+    }
+    out
+}
+
+/// Adds a block to the sums of products and of minima.
 #[inline(always)]
 fn block_dot<S: Simd, F: Scaled256, const N: usize>(
     s: S,
     block: &F::Block,
     x: &[&Act256; N],
-    acc: &mut [S::F32; N],
+    sums: &mut [[f32; 2]; N],
 ) {
     s.prefetch_behind(block);
-    let scales = F::scales(s, block);
-    let mut sums = [s.splat_i32(0); N];
-    step::<S, F, N, 0>(s, block, scales.scale, x, &mut sums);
-    step::<S, F, N, 1>(s, block, scales.scale, x, &mut sums);
-    step::<S, F, N, 2>(s, block, scales.scale, x, &mut sums);
-    step::<S, F, N, 3>(s, block, scales.scale, x, &mut sums);
+    let mut scales = F::scales(s, block);
+    if F::NARROW {
+        scales.scale = s.scales_i16(scales.scale);
+    }
+    let mut products = [s.splat_i32(0); N];
+    step::<S, F, N, 0>(s, block, scales.scale, x, &mut products);
+    step::<S, F, N, 1>(s, block, scales.scale, x, &mut products);
+    step::<S, F, N, 2>(s, block, scales.scale, x, &mut products);
+    step::<S, F, N, 3>(s, block, scales.scale, x, &mut products);
     for n in 0..N {
         let a = x[n].d;
-        acc[n] = s.add(acc[n], s.mul(s.to_f32(sums[n]), s.splat(scales.d * a)));
         if F::MIN {
             let activation_sums = if F::GROUP == 16 { &x[n].sums_16 } else { &x[n].sums_32 };
             let minima = s.mul_i16(s.load_i32(activation_sums), scales.min);
-            acc[n] = s.sub(acc[n], s.mul(s.to_f32(minima), s.splat(scales.dmin * a)));
+            let [product, min] = s.reduce_add_i32_2(products[n], minima);
+            sums[n][0] += product as f32 * (scales.d * a);
+            sums[n][1] += min as f32 * (scales.dmin * a);
+        } else {
+            sums[n][0] += s.reduce_add_i32(products[n]) as f32 * (scales.d * a);
         }
     }
 }
@@ -164,10 +234,73 @@ fn step<S: Simd, F: Scaled256, const N: usize, const G: usize>(
     for n in 0..N {
         let q = s.load_i8(&x[n].q[G]);
         let zero = s.splat_i32(0);
-        let dot = if F::SIGNED { s.dot_i8(zero, w, q) } else { s.dot_u7(zero, w, q) };
-        let scaled = if F::NARROW { s.mul_i16(dot, scale) } else { s.mul_i32(dot, scale) };
+        let scaled = match (F::SIGNED, F::NARROW) {
+            (false, true) => s.dot_u7_scaled(w, q, scale),
+            (true, true) => s.dot_i8_scaled(w, q, scale),
+            (false, false) => s.mul_i32(s.dot_u7(zero, w, q), scale),
+            (true, false) => s.mul_i32(s.dot_i8(zero, w, q), scale),
+        };
         sums[n] = s.add_i32(sums[n], scaled);
     }
+}
+
+/// Weights `64 G .. 64 G + 64` of a block of sixteen rows.
+#[inline(always)]
+fn pack_step<S: Simd, F: Scaled256, const G: usize>(
+    s: S,
+    rows: &[WeightRow; PANEL_ROWS],
+    block: usize,
+    panel: &mut Panel,
+) {
+    let mut unpacked = [[0; 64]; PANEL_ROWS];
+    for (row, out) in rows.iter().zip(&mut unpacked) {
+        s.store_u8(F::weights::<S, G>(s, &F::blocks(row.bytes)[block]), out);
+    }
+    panel.weights.as_chunks_mut::<16>().0[4 * block + G] = turn_64(s, &unpacked);
+}
+
+/// The first bracket for a block of sixteen rows; `K` steps of four weights are a group.
+#[inline(always)]
+fn group_products<S: Simd, F: Scaled256, const N: usize, const K: usize>(
+    s: S,
+    panel: &Panel,
+    block: usize,
+    x: &[&Act256; N],
+) -> [S::I32; N] {
+    let steps = &panel.weights[64 * block..][..64].as_chunks::<K>().0;
+    let scales = &panel.scales[64 / K * block..][..64 / K];
+    let mut products = [s.splat_i32(0); N];
+    for (g, (w, [scale, _])) in steps.iter().zip(scales).enumerate() {
+        let mut a = [&[[0; 4]; K]; N];
+        for n in 0..N {
+            a[n] = &x[n].q.as_flattened().as_chunks::<4>().0.as_chunks::<K>().0[g];
+        }
+        let scale = s.load_i32(scale);
+        if F::FOUR_BITS {
+            let scaled = s.rows_u4_scaled(w, a, scale);
+            for n in 0..N {
+                products[n] = s.add_i32(products[n], scaled[n]);
+            }
+        } else {
+            let sums = if F::SIGNED { s.rows_i8(w, a) } else { s.rows_u7(w, a) };
+            for n in 0..N {
+                products[n] = s.add_i32(products[n], s.mul_i32(sums[n], scale));
+            }
+        }
+    }
+    products
+}
+
+/// The second bracket for a block of sixteen rows.
+#[inline(always)]
+fn group_minima<S: Simd, F: Scaled256>(s: S, panel: &Panel, block: usize, x: &Act256) -> S::I32 {
+    let groups = 256 / F::GROUP;
+    let sums = if F::GROUP == 16 { &x.sums_16[..] } else { &x.sums_32[8..] };
+    let mut product = s.splat_i32(0);
+    for (sum, [_, min]) in sums.iter().zip(&panel.scales[groups * block..]) {
+        product = s.add_i32(product, s.mul_i16(s.splat_i32(*sum), s.load_i32(min)));
+    }
+    product
 }
 
 #[inline(always)]

@@ -7,25 +7,29 @@
 //! ```
 //!
 //! The canonical order, in which every instruction set computes it bit for bit: 16 running sums. A super-block is eight
-//! blocks; a step of 64 weights is two of them. Lane `l` of a step is the exact integer sum of the products of weights
-//! `4 l .. 4 l + 4`, turned into a float (it is below 2^24), times the scale of its block (`d a`, rounded), added to
-//! running sum `l`; product and sum are rounded one after the other, since portable Rust has no fast fused form. After
-//! the four steps the eight products `m (a sum p)` are added to running sums 8 to 15. At the end of the row the 16 sums
-//! are added in the tree of `Simd::reduce_add`.
+//! blocks. The sum over block `j` of a super-block is an exact integer (below 2^24), becomes a float, is multiplied by the
+//! scale of the block (`d a`, rounded) and added to running sum `j`; the product `m (a sum p)` is added to running sum
+//! `8 + j`. Product and sum are rounded one after the other, since portable Rust has no fast fused form. At the end of the
+//! row the 16 sums are added in the tree of `Simd::reduce_add`.
 //!
-//! Departures from the plain form, and what they buy:
-//! - the eight scales of a super-block are converted and multiplied as one vector (and the minima ride in its upper
-//!   half), then spread by a permutation: about four instructions less per step than scalar conversion;
+//! Departures from the plain form, and what they buy (G multiply-adds a second of a Zen 3 core with AVX2, weights in the
+//! cache):
+//! - the eight scales of a super-block are converted and multiplied as one vector, and so are its eight sums, with the
+//!   minima in the upper half: turning the sums into one vector costs less than converting all of their lanes;
 //! - the unpacked 64 weights are used for `N` activation rows before the next 64 are unpacked: unpacking is most of the
 //!   work for one activation row and a quarter of it for four;
-//! - a row that ends inside a super-block is continued with zero blocks, which add exactly 0: no second loop.
+//! - a row that ends inside a super-block is continued with zero blocks, which add exactly 0: no second loop;
+//! - many rows go through a panel (`panel.rs`).
 
 use std::ops::Range;
 
 use crate::{
     Isa,
     activations::{Act32, ActRow},
-    quant::{ActivationKind, RowFormat, WeightRow, Writer},
+    quant::{
+        ActivationKind, RowFormat, WeightRow, Writer,
+        panel::{PANEL_ROWS, Panel, turn_64},
+    },
     simd::Simd,
 };
 
@@ -39,6 +43,8 @@ pub(crate) trait Scaled32: Copy + Send + Sync + 'static {
     const MIN: bool;
     /// Whether unpacked weights can be negative.
     const SIGNED: bool;
+    /// Whether unpacked weights are at most 15 and never negative.
+    const FOUR_BITS: bool = false;
     /// The writer, if there is one.
     const QUANTIZE: Option<Writer<[f32; 32], Self::Block>> = None;
 
@@ -61,6 +67,7 @@ pub(crate) struct Blocks32<F>(pub(crate) F);
 impl<F: Scaled32> RowFormat for Blocks32<F> {
     const ACTIVATIONS: ActivationKind = ActivationKind::By32;
     const CAN_QUANTIZE: bool = F::QUANTIZE.is_some();
+    const PANEL_LEAST: usize = if F::FOUR_BITS { 8 } else { 12 };
 
     #[inline(always)]
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N] {
@@ -78,6 +85,77 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
             sums[n] = s.reduce_add(acc[n]);
         }
         sums
+    }
+
+    #[inline(always)]
+    fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
+        let supers = F::blocks(rows[0].bytes).len().div_ceil(8);
+        panel.resize(supers, 8 * supers, 0);
+        for index in 0..supers {
+            let mut blocks = [[F::ZERO; 8]; PANEL_ROWS];
+            for (r, (row, blocks)) in rows.iter().zip(&mut blocks).enumerate() {
+                let own = &F::blocks(row.bytes)[8 * index..];
+                let n = own.len().min(8);
+                blocks[..n].copy_from_slice(&own[..n]);
+                let mut scales = [0.0; 16];
+                s.store(F::scales(s, blocks), &mut scales);
+                for j in 0..8 {
+                    let factors = &mut panel.factors[j * supers + index];
+                    (factors[0][r], factors[1][r]) = (scales[j], scales[8 + j]);
+                }
+            }
+            for pair in 0..4 {
+                let mut unpacked = [[0; 64]; PANEL_ROWS];
+                for (blocks, out) in blocks.iter().zip(&mut unpacked) {
+                    s.store_u8(F::weights(s, &blocks[2 * pair], &blocks[2 * pair + 1]), out);
+                }
+                for (half, steps) in turn_64(s, &unpacked).as_chunks::<8>().0.iter().enumerate() {
+                    panel.weights.as_chunks_mut::<8>().0[(2 * pair + half) * supers + index] = *steps;
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn panel_dot<S: Simd, const N: usize>(self, s: S, panel: &Panel, x: [ActRow; N]) -> [S::F32; N] {
+        // Running sums `j` and `8 + j` of all sixteen rows, already added: the first level of the tree.
+        let mut sums = [[s.zero(); N]; 8];
+        let supers = panel.factors.len() / 8;
+        for (j, sums) in sums.iter_mut().enumerate() {
+            let mut minima = [s.zero(); N];
+            let blocks = j * supers..(j + 1) * supers;
+            let steps = &panel.weights.as_chunks::<8>().0[blocks.clone()];
+            for (index, (w, [scale, min])) in steps.iter().zip(&panel.factors[blocks]).enumerate() {
+                let x = activations(&x, index);
+                let mut a = [&[[0; 4]; 8]; N];
+                for n in 0..N {
+                    a[n] = &x[n].q.as_flattened().as_chunks::<4>().0.as_chunks::<8>().0[j];
+                }
+                let products = match (F::SIGNED, F::FOUR_BITS) {
+                    (true, _) => s.rows_i8(w, a),
+                    (false, true) => s.rows_u4_scaled(w, a, s.splat_i32(1)),
+                    (false, false) => s.rows_u7(w, a),
+                };
+                for n in 0..N {
+                    let scale = s.mul(s.load(scale), s.splat(x[n].scales[j]));
+                    sums[n] = s.add(sums[n], s.mul(s.to_f32(products[n]), scale));
+                    if F::MIN {
+                        let min = s.mul(s.load(min), s.splat(x[n].scales[8 + j]));
+                        minima[n] = s.add(minima[n], min);
+                    }
+                }
+            }
+            for n in 0..N {
+                sums[n] = s.add(sums[n], minima[n]);
+            }
+        }
+        let mut out = [s.zero(); N];
+        for n in 0..N {
+            let even = s.add(s.add(sums[0][n], sums[4][n]), s.add(sums[2][n], sums[6][n]));
+            let odd = s.add(s.add(sums[1][n], sums[5][n]), s.add(sums[3][n], sums[7][n]));
+            out[n] = s.add(even, odd);
+        }
+        out
     }
 
     #[inline(always)]
@@ -145,36 +223,38 @@ fn super_block<S: Simd, F: Scaled32, const N: usize>(
 ) {
     s.prefetch_behind(blocks);
     let weight_scales = F::scales(s, blocks);
-    let mut scales = [s.zero(); N];
+    let mut steps = [[s.splat_i32(0); 4]; N];
+    step::<S, F, N, 0>(s, blocks, x, &mut steps);
+    step::<S, F, N, 1>(s, blocks, x, &mut steps);
+    step::<S, F, N, 2>(s, blocks, x, &mut steps);
+    step::<S, F, N, 3>(s, blocks, x, &mut steps);
     for n in 0..N {
-        scales[n] = s.mul(weight_scales, s.load(&x[n].scales));
-    }
-    step::<S, F, N, 0>(s, blocks, x, &scales, acc);
-    step::<S, F, N, 1>(s, blocks, x, &scales, acc);
-    step::<S, F, N, 2>(s, blocks, x, &scales, acc);
-    step::<S, F, N, 3>(s, blocks, x, &scales, acc);
-    if F::MIN {
-        for n in 0..N {
-            acc[n] = s.add(acc[n], s.upper_half(scales[n]));
-        }
+        let scales = s.mul(weight_scales, s.load(&x[n].scales));
+        let sums = s.sums_of_8(steps[n]);
+        acc[n] = if F::MIN {
+            let sums =
+                s.add_i32(sums, s.load_i32(const { &[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1] }));
+            s.add(acc[n], s.mul(s.to_f32(sums), scales))
+        } else {
+            // There may be an infinity in the upper half.
+            s.add(acc[n], s.mul(s.to_f32(sums), s.lower_half(scales)))
+        };
     }
 }
 
-/// The 64 weights of blocks `2 G` and `2 G + 1`.
+/// The 64 weights of blocks `2 G` and `2 G + 1`: lanes 0 to 7 add up to the first block's sum, 8 to 15 to the second's.
 #[inline(always)]
 fn step<S: Simd, F: Scaled32, const N: usize, const G: usize>(
     s: S,
     blocks: &[F::Block; 8],
     x: &[&Act32; N],
-    scales: &[S::F32; N],
-    acc: &mut [S::F32; N],
+    steps: &mut [[S::I32; 4]; N],
 ) {
     let w = F::weights(s, &blocks[2 * G], &blocks[2 * G + 1]);
     for n in 0..N {
         let q = s.load_i8(&x[n].q[G]);
         let zero = s.splat_i32(0);
-        let sums = if F::SIGNED { s.dot_i8(zero, w, q) } else { s.dot_u7(zero, w, q) };
-        acc[n] = s.add(acc[n], s.mul(s.to_f32(sums), s.repeat_8::<G>(scales[n])));
+        steps[n][G] = if F::SIGNED { s.dot_i8(zero, w, q) } else { s.dot_u7(zero, w, q) };
     }
 }
 

@@ -53,7 +53,7 @@ impl Scaled256 for Iq4Xs {
     #[inline(always)]
     fn scales<S: Simd>(s: S, block: &[u8; 136]) -> Scales<S> {
         let scale = s.widen_i8(&group_scales(block));
-        Scales { d: float::f16_at(block, 0), dmin: 0.0, scale, min: s.splat_i32(0) }
+        Scales { d: s.half_at(block, 0), dmin: 0.0, scale, min: s.splat_i32(0) }
     }
 
     #[inline(always)]

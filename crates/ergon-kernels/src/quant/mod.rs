@@ -10,9 +10,8 @@
 //! | [`blocks_32`] | a float per 32 weights | [`Act32`](crate::activations::Act32) | Q4_0 Q4_1 Q5_0 Q5_1 Q8_0 IQ4_NL MXFP4 |
 //! | [`blocks_256`] | small integers per 16 or 32 under a float per 256 | [`Act256`](crate::activations::Act256) | Q2_K to Q6_K, IQ4_XS |
 //!
-//! Both block families walk a row in super-blocks of 256 weights, in four steps of 64, in storage order. Room for other
-//! layouts: a packed layout (rows interleaved, tiles for AMX) is one more family here, with its own [`RowFormat`]; what
-//! changes with it is that a "row" becomes a group of rows, so `matmul.rs` would ask the family for its group size.
+//! Both block families walk a row in super-blocks of 256 weights, in four steps of 64, in storage order. For many
+//! activation rows they unpack sixteen weight rows side by side first ([`panel`]).
 
 use std::ops::Range;
 
@@ -24,9 +23,12 @@ use crate::{
     simd::{Simd, dispatch},
 };
 
+use panel::{PANEL_ROWS, Panel};
+
 pub(crate) mod blocks_256;
 pub(crate) mod blocks_32;
 pub(crate) mod floats;
+pub(crate) mod panel;
 mod search;
 
 pub(crate) mod bf16;
@@ -52,9 +54,24 @@ pub(crate) trait RowFormat: Copy + Send + Sync + 'static {
     /// The form of activations it multiplies with.
     const ACTIVATIONS: ActivationKind;
 
+    /// Activation rows from which on a panel of sixteen weight rows pays; `usize::MAX` if there are none.
+    const PANEL_LEAST: usize;
+
     /// Products of one weight row with `N` activation rows. Each is computed by the same operations in the same order
     /// whatever `N` is.
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N];
+
+    /// Unpacks sixteen rows side by side.
+    #[inline(always)]
+    fn pack<S: Simd>(self, _: S, _: &[WeightRow; PANEL_ROWS], _: &mut Panel) {
+        unreachable!("{:?} formats have no panels", Self::ACTIVATIONS)
+    }
+
+    /// Products of the rows of a panel, one in each lane, with `N` activation rows: the same bits as [`RowFormat::dot`].
+    #[inline(always)]
+    fn panel_dot<S: Simd, const N: usize>(self, _: S, _: &Panel, _: [ActRow; N]) -> [S::F32; N] {
+        unreachable!("{:?} formats have no panels", Self::ACTIVATIONS)
+    }
 
     /// The weights `cols` of a row, exactly as `reference` reads them; `cols` starts at a multiple of 256.
     fn dequantize<S: Simd>(self, s: S, w: WeightRow, cols: Range<usize>, out: &mut [f32]);

@@ -41,6 +41,7 @@ impl Scaled256 for Q2K {
     const MIN: bool = true;
     const SIGNED: bool = false;
     const NARROW: bool = true;
+    const FOUR_BITS: bool = true;
 
     fn reference(block: &[u8; 84], out: &mut [f32; 256]) {
         let (d, dmin) = (float::f16_at(block, 80), float::f16_at(block, 82));
@@ -60,8 +61,8 @@ impl Scaled256 for Q2K {
             min[g] >>= 4;
         }
         Scales {
-            d: float::f16_at(block, 80),
-            dmin: float::f16_at(block, 82),
+            d: s.half_at(block, 80),
+            dmin: s.half_at(block, 82),
             scale: s.widen_u8(&scale),
             min: s.widen_u8(&min),
         }

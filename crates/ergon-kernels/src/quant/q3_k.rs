@@ -54,7 +54,7 @@ impl Scaled256 for Q3K {
     #[inline(always)]
     fn scales<S: Simd>(s: S, block: &[u8; 110]) -> Scales<S> {
         let scale = s.widen_i8(&group_scales(bytes_at(block, 96)));
-        Scales { d: float::f16_at(block, 108), dmin: 0.0, scale, min: s.splat_i32(0) }
+        Scales { d: s.half_at(block, 108), dmin: 0.0, scale, min: s.splat_i32(0) }
     }
 
     #[inline(always)]

@@ -20,6 +20,7 @@ impl Scaled32 for Q4_1 {
     blocks_of!(20);
     const MIN: bool = true;
     const SIGNED: bool = false;
+    const FOUR_BITS: bool = true;
 
     fn reference(block: &[u8; 20], out: &mut [f32; 32]) {
         let (d, m) = (float::f16_at(block, 0), float::f16_at(block, 2));

@@ -30,7 +30,7 @@ pub(crate) struct Q4K;
 pub(super) fn head<S: Simd>(s: S, head: &[u8; 16]) -> Scales<S> {
     // Scales are lanes 0 to 7 and minima lanes 8 to 15 of one vector, which serves as both.
     let both = s.widen_u8(&scales_and_minima(bytes_at(head, 4)));
-    Scales { d: float::f16_at(head, 0), dmin: float::f16_at(head, 2), scale: both, min: both }
+    Scales { d: s.half_at(head, 0), dmin: s.half_at(head, 2), scale: both, min: both }
 }
 
 /// Writes what [`head`] reads and returns the factor and the offset of each group as a reader will see them.
@@ -54,6 +54,7 @@ impl Scaled256 for Q4K {
     const MIN: bool = true;
     const SIGNED: bool = false;
     const NARROW: bool = true;
+    const FOUR_BITS: bool = true;
     const QUANTIZE: Option<Writer<[f32; 256], [u8; 144]>> = Some(quantize);
 
     fn reference(block: &[u8; 144], out: &mut [f32; 256]) {

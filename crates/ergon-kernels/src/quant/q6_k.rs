@@ -44,7 +44,7 @@ impl Scaled256 for Q6K {
     fn scales<S: Simd>(s: S, block: &[u8; 210]) -> Scales<S> {
         let bytes: &[u8; 16] = bytes_at(block, 192);
         let scale = s.widen_i8(&bytes.map(|b| b as i8));
-        Scales { d: float::f16_at(block, 208), dmin: 0.0, scale, min: s.splat_i32(0) }
+        Scales { d: s.half_at(block, 208), dmin: 0.0, scale, min: s.splat_i32(0) }
     }
 
     #[inline(always)]
