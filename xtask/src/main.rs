@@ -1,8 +1,9 @@
-//! The only automation of the workspace: `cargo xtask tidy | ci | vectors | vectors-gguf | verify | bench`.
+//! The only automation of the workspace: `cargo xtask tidy | ci | aarch64 | vectors | vectors-gguf | verify | bench`.
 //!
 //! A step that needs no Rust (making golden vectors, timing against other programs) stays a script under `vectors/` or
 //! `docs/benchmarks/`; this binary is the one place to start it from, so that a newcomer has one name to remember.
 
+mod aarch64;
 mod ci;
 mod scripts;
 mod tidy;
@@ -27,6 +28,8 @@ enum Task {
     Tidy,
     /// Run everything CI runs, here: the same script, `.ci/run`
     Ci,
+    /// Run the kernels' tests on 64-bit Arm, emulated by qemu
+    Aarch64,
     /// Make the golden vectors of transformers again: runs vectors/make.py with the arguments given
     Vectors(scripts::Arguments),
     /// Make the golden vectors of llama.cpp again: runs vectors/make_gguf.py with the arguments given
@@ -52,6 +55,7 @@ fn run(task: &Task) -> Result<ExitCode> {
     match task {
         Task::Tidy => tidy::run(&root),
         Task::Ci => ci::run(&root),
+        Task::Aarch64 => aarch64::run(&root),
         Task::Vectors(arguments) => scripts::run(&root, scripts::VECTORS, arguments),
         Task::VectorsGguf(arguments) => scripts::run(&root, scripts::VECTORS_GGUF, arguments),
         Task::Verify(arguments) => scripts::run(&root, scripts::VERIFY, arguments),

@@ -1,8 +1,11 @@
 //! The machine as a value: which instruction set to use and the threads to use it with.
 
+use std::sync::{Mutex, PoisonError};
+
 use crate::{
     isa::{Isa, IsaError},
     pool::ThreadPool,
+    quant::panel::Panel,
 };
 
 /// What every kernel needs to know about the machine it runs on.
@@ -11,16 +14,28 @@ pub struct Cpu {
     pub isa: Isa,
     /// The threads kernels run on.
     pub pool: ThreadPool,
+    /// Panels that no thread uses at the moment; each has grown to the widest product it has met.
+    panels: Mutex<Vec<Panel>>,
 }
 
 impl Cpu {
     /// The fastest instruction set of this CPU and `threads` threads, the caller's included (at least one).
     pub fn new(threads: usize) -> Cpu {
-        Cpu { isa: Isa::detect(), pool: ThreadPool::new(threads) }
+        Cpu { isa: Isa::detect(), pool: ThreadPool::new(threads), panels: Mutex::default() }
     }
 
     /// A chosen instruction set; fails if this CPU does not have it.
     pub fn with_isa(isa: Isa, threads: usize) -> Result<Cpu, IsaError> {
-        Ok(Cpu { isa: isa.require()?, pool: ThreadPool::new(threads) })
+        Ok(Cpu { isa: isa.require()?, ..Cpu::new(threads) })
+    }
+
+    /// A panel for the calling thread, until it gives it back.
+    pub(crate) fn take_panel(&self) -> Panel {
+        self.panels.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Keeps a panel for the next who needs one.
+    pub(crate) fn give_panel(&self, panel: Panel) {
+        self.panels.lock().unwrap_or_else(PoisonError::into_inner).push(panel);
     }
 }

@@ -44,7 +44,7 @@
 //! - Products with block-quantised weights are the same bits on every instruction set; products with float weights on
 //!   all but portable Rust, which cannot fuse multiplication and addition.
 //! - Reading a format is exact; `dequantize_reference` is the plain statement of it, and tests hold everything to it.
-//! - No call allocates, except where an [`ActivationBuffer`] meets its largest product yet.
+//! - No call allocates, except where an [`ActivationBuffer`] or a panel of weights meets its largest product yet.
 //! - Panics are for shapes that do not fit each other, our own mistake; bytes from outside only enter through
 //!   [`MatrixRef::new`], which returns errors, and then no bit pattern makes a kernel panic or overflow.
 //!

@@ -11,7 +11,7 @@
 //!
 //! Each result is computed by the same operations in the same order whatever the tile, the thread or the company.
 
-use std::{cell::RefCell, ops::Range};
+use std::ops::Range;
 
 use ergon_types::WeightFormat;
 
@@ -26,11 +26,6 @@ use crate::{
     shared::SharedSlice,
     simd::{Simd, dispatch},
 };
-
-thread_local! {
-    /// The panel of this thread; it grows to the widest product seen and stays.
-    static PANEL: RefCell<Panel> = RefCell::default();
-}
 
 /// Which activation rows a job uses.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +51,7 @@ pub struct MatmulJob<'a> {
 /// A job as the threads see it.
 #[derive(Clone, Copy)]
 struct Work<'a> {
+    cpu: &'a Cpu,
     weight: MatrixRef<'a>,
     x: Activations<'a>,
     x_rows: RowSet<'a>,
@@ -85,12 +81,12 @@ pub fn matmul_jobs(cpu: &Cpu, jobs: &mut [MatmulJob]) {
         let target = task_cost(cpu, jobs);
         let mut tasks = 0;
         for (job, slot) in jobs.iter_mut().zip(&mut work) {
-            let planned = plan(job, target, tasks);
+            let planned = plan(cpu, job, target, tasks);
             tasks = planned.tasks_end;
             *slot = Some(planned);
         }
         let work = &work[..count];
-        cpu.pool.run(tasks, |task| run_task(cpu, work, task));
+        cpu.pool.run(tasks, |task| run_task(work, task));
     }
 }
 
@@ -121,7 +117,7 @@ fn task_cost(cpu: &Cpu, jobs: &[MatmulJob]) -> usize {
 }
 
 /// Checks a job and cuts it into tasks.
-fn plan<'a>(job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<'a> {
+fn plan<'a>(cpu: &'a Cpu, job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<'a> {
     /// A task's weights should stay in the second-level cache while tiles of activations pass over them.
     const MOST_WEIGHT_BYTES: usize = 256 << 10;
     let (weight, x, n) = (job.weight, job.x, selected(job));
@@ -146,7 +142,7 @@ fn plan<'a>(job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<
     }
     let tasks = if n == 0 { 0 } else { weight.rows().div_ceil(rows_per_task) };
     let y = SharedSlice::new(job.y);
-    Work { weight, x, x_rows: job.x_rows, n, y, rows_per_task, tasks_end: tasks_before + tasks }
+    Work { cpu, weight, x, x_rows: job.x_rows, n, y, rows_per_task, tasks_end: tasks_before + tasks }
 }
 
 /// [`RowFormat::PANEL_LEAST`] of a value.
@@ -155,14 +151,14 @@ fn panel_least<F: RowFormat>(_: F) -> usize {
 }
 
 /// Finds the job and the weight rows of a task and runs it.
-fn run_task(cpu: &Cpu, work: &[Option<Work>], task: usize) {
+fn run_task(work: &[Option<Work>], task: usize) {
     let ends_by_then = |work: &Option<Work>| work.as_ref().is_some_and(|work| work.tasks_end <= task);
     let index = work.partition_point(ends_by_then);
     let Some(Some(job)) = work.get(index) else { return };
     let before = index.checked_sub(1).and_then(|i| work[i].as_ref()).map_or(0, |work| work.tasks_end);
     let start = (task - before) * job.rows_per_task;
     let rows = start..job.weight.rows().min(start + job.rows_per_task);
-    with_format!(job.weight.format(), f => weight_rows(cpu.isa, f, job, rows));
+    with_format!(job.weight.format(), f => weight_rows(job.cpu.isa, f, job, rows));
 }
 
 dispatch! {
@@ -173,10 +169,9 @@ dispatch! {
 #[inline(always)]
 fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<usize>) {
     if job.n >= F::PANEL_LEAST {
-        // Taken out and put back: a closure would not be compiled for the instruction set.
-        let mut panel = PANEL.take();
+        let mut panel = job.cpu.take_panel();
         panel_rows(s, format, job, rows, &mut panel);
-        return PANEL.set(panel);
+        return job.cpu.give_panel(panel);
     }
     let most = const {
         match F::ACTIVATIONS {

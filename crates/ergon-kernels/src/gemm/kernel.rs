@@ -22,8 +22,10 @@
 //!   the padding computes is not stored.
 
 #[cfg(target_arch = "x86_64")]
+use super::Words;
+#[cfg(target_arch = "x86_64")]
 use super::tiles;
-use super::{Gemm, Words, Write};
+use super::{Gemm, Write};
 use crate::{
     isa::Isa,
     simd::{Simd, dispatch},

@@ -244,6 +244,10 @@ fn score_tile<S: Simd, E: Element>(
     scores: &mut [[f32; BLOCK]; TILE],
 ) {
     if !many_registers(S::ISA) {
+        // Four queries to one key: turning halves into singles costs as much as multiplying, and is shared.
+        if let [a, b, c, d] = tile {
+            return score_range::<S, E, 4, 1>(s, block, range, [a.q, b.q, c.q, d.q], scores);
+        }
         for (pair, scores) in tile.chunks(2).zip(scores.chunks_mut(2)) {
             match pair {
                 [a, b] => score_range::<S, E, 2, 2>(s, block, range.clone(), [a.q, b.q], scores),
@@ -387,6 +391,10 @@ fn add_values_of_all<S: Simd, E: Element>(
     weights: &[[f32; BLOCK]; TILE],
 ) {
     if !many_registers(S::ISA) {
+        if let [a, b, c, d] = tile {
+            let out = [&mut *a.out, &mut *b.out, &mut *c.out, &mut *d.out];
+            return add_range::<S, E, 4, 1>(s, block, range, out, weights);
+        }
         for (pair, weights) in tile.chunks_mut(2).zip(weights.chunks(2)) {
             match pair {
                 [a, b] => {

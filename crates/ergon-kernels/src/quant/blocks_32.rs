@@ -67,7 +67,7 @@ pub(crate) struct Blocks32<F>(pub(crate) F);
 impl<F: Scaled32> RowFormat for Blocks32<F> {
     const ACTIVATIONS: ActivationKind = ActivationKind::By32;
     const CAN_QUANTIZE: bool = F::QUANTIZE.is_some();
-    const PANEL_LEAST: usize = if F::FOUR_BITS { 8 } else { 12 };
+    const PANEL_LEAST: usize = 12;
 
     #[inline(always)]
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N] {

@@ -297,6 +297,9 @@ pub(crate) struct BenchArgs {
     /// Tokens already in the context before each measurement
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) depth: usize,
+    /// Sequences that decode together in a further measurement
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::count)]
+    pub(crate) batch: usize,
     /// Measurements after the warm-up; the median counts
     #[arg(long, value_name = "R", default_value = "5", value_parser = values::count)]
     pub(crate) repeat: usize,

@@ -28,6 +28,8 @@ use stats::Spread;
 struct Report {
     prefill_tokens_per_s: Spread,
     decode_tokens_per_s: Spread,
+    /// Of all sequences together, when `batch` of them decode at the same time; the same as one sequence's for one.
+    batch_decode_tokens_per_s: Spread,
     /// Weights and cached keys and values one decoded token reads, at the middle of the measured depths.
     bytes_per_token: u64,
     /// What all threads together can read, 1e9 bytes per second.
@@ -46,6 +48,7 @@ struct Report {
     decode: usize,
     depth: usize,
     repeat: usize,
+    batch: usize,
 }
 
 /// The cache of routed experts: all weights stay in memory, so every expert is found there.
@@ -59,17 +62,20 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let checkpoint = source::open(&args.model.model)?;
     let engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
     let longest = args.depth.saturating_add(args.prefill.max(args.decode));
-    check_fit(&engine, longest)?;
+    let everything = args.batch.saturating_mul(args.depth.saturating_add(args.decode)).max(longest);
+    check_fit(&engine, longest, everything)?;
     let options = engine.options();
     let cpu = match options.isa {
         Some(isa) => Cpu::with_isa(isa, options.threads)?,
         None => Cpu::new(options.threads),
     };
     let mut bench = Bench::new(&engine, &cpu, longest)?;
-    let bar = progress::items("measuring", 2 * (args.repeat as u64 + 1));
+    let phases = if args.batch > 1 { 3 } else { 2 };
+    let bar = progress::items("measuring", phases * (args.repeat as u64 + 1));
     bench.feed(args.depth, Phase::Prefill)?;
     let prefill = bench.rates(args, Phase::Prefill, args.prefill, &bar)?;
     let decode = bench.rates(args, Phase::Decode, args.decode, &bar)?;
+    let batch_decode = if args.batch > 1 { bench.batch_rates(args, &bar)? } else { decode };
     drop(bench);
     bar.set_message("probing the machine");
     let spare = loading::memory_budget_bytes(&args.runtime).unwrap_or(u64::MAX) / 4;
@@ -85,6 +91,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let report = Report {
         prefill_tokens_per_s: prefill,
         decode_tokens_per_s: decode,
+        batch_decode_tokens_per_s: batch_decode,
         bytes_per_token,
         bandwidth_gb_s: bandwidth / 1e9,
         fraction_of_bandwidth: bytes_per_token as f64 * decode.median / bandwidth,
@@ -99,6 +106,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         decode: args.decode,
         depth: args.depth,
         repeat: args.repeat,
+        batch: args.batch,
     };
     if args.json { output::write_json(&report) } else { output::write_stdout(&table(&report)) }
 }
@@ -109,13 +117,14 @@ fn layer_operations(parameters_active: u64, config: &Config) -> u64 {
     2 * parameters_active.saturating_sub(head)
 }
 
-fn check_fit(engine: &Engine, tokens: usize) -> anyhow::Result<()> {
+/// Whether the longest sequence fits in the context, and the tokens of all of them in memory.
+fn check_fit(engine: &Engine, tokens: usize, everything: usize) -> anyhow::Result<()> {
     let context = engine.context_length();
     ensure!(
         tokens <= context,
         "--depth and --prefill or --decode make {tokens} tokens, the model's context holds {context}; measure fewer"
     );
-    let need = engine.memory_need(tokens);
+    let need = engine.memory_need(everything);
     ensure!(need.fits(), "{need}");
     Ok(())
 }
@@ -151,6 +160,47 @@ impl<'a> Bench<'a> {
             self.state.truncate(args.depth);
             if round > 0 {
                 rates.push(n as f64 / seconds);
+            }
+            bar.inc(1);
+        }
+        Ok(Spread::of(&rates))
+    }
+
+    /// Tokens per second of `args.batch` sequences that decode together at the same depth; one warm-up is not counted.
+    fn batch_rates(&mut self, args: &BenchArgs, bar: &ProgressBar) -> anyhow::Result<Spread> {
+        let model = self.engine.model();
+        let vocab = model.config().vocab_size;
+        let mut states = Vec::with_capacity(args.batch);
+        for _ in 0..args.batch {
+            let state = model.new_state(self.engine.kv_format(), args.depth + args.decode, false)?;
+            let own = std::mem::replace(&mut self.state, state);
+            self.feed(args.depth, Phase::Prefill)?;
+            states.push(std::mem::replace(&mut self.state, own));
+        }
+        let mut rates = Vec::with_capacity(args.repeat);
+        for round in 0..=args.repeat {
+            let start = Instant::now();
+            for step in 0..args.decode {
+                // Different tokens, so that they visit different experts.
+                let token = |sequence: usize| random_token(step * args.batch + sequence, vocab);
+                let tokens: Vec<[u32; 1]> = (0..args.batch).map(|sequence| [token(sequence)]).collect();
+                let mut segments: Vec<Segment> = states
+                    .iter_mut()
+                    .zip(&tokens)
+                    .map(|(state, token)| Segment {
+                        input: Input::Tokens(token),
+                        state,
+                        phase: Phase::Decode,
+                        logits: LogitsWanted::Last,
+                    })
+                    .collect();
+                model.forward(self.cpu, &mut segments, &mut self.scratch, &mut self.logits)?;
+                black_box(&self.logits);
+            }
+            let seconds = start.elapsed().as_secs_f64();
+            states.iter_mut().for_each(|state| state.truncate(args.depth));
+            if round > 0 {
+                rates.push((args.decode * args.batch) as f64 / seconds);
             }
             bar.inc(1);
         }
@@ -194,9 +244,15 @@ fn table(report: &Report) -> String {
     let percent = |fraction: f64| format!("{:.1} %", fraction * 100.0);
     let peak = machine::peak_resident_bytes()
         .map_or("unknown".to_string(), |b| ergon_types::ByteSize(b).to_string());
+    let batch = if report.batch > 1 {
+        let spread = spread(&report.batch_decode_tokens_per_s);
+        format!("decode  {:>6} sequences of {} tokens together  {spread}\n", report.batch, report.decode)
+    } else {
+        String::new()
+    };
     format!(
         "prefill {:>6} tokens  {}, {} of peak compute ({:.0} G operations/s)\n\
-         decode  {:>6} tokens  {}, {} of bandwidth ({:.1} GB/s)\n\
+         decode  {:>6} tokens  {}, {} of bandwidth ({:.1} GB/s)\n{batch}\
          bytes per token       {:.1} MB at depth {}\n\
          machine               {} threads, {}, peak memory {peak}\n",
         report.prefill,
