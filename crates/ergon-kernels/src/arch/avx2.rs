@@ -6,7 +6,7 @@ use crate::{isa::Isa, simd::Simd};
 
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
-pub(crate) struct Avx2(());
+pub(crate) struct Avx2(pub(super) ());
 
 impl Avx2 {
     /// The token, if the CPU has the instructions. The answer is cached: this costs a load.

@@ -2,6 +2,7 @@
 
 use core::arch::x86_64::*;
 
+use super::Avx2;
 use crate::{isa::Isa, simd::Simd};
 
 /// Proof that the CPU has AVX-512 F, BW, VL, DQ and VNNI, and AVX2, FMA and F16C.
@@ -53,6 +54,21 @@ const fn halves_of(a: i32, b: i32) -> [i32; 16] {
 /// `a` in the first and third quarter, `b` in the others.
 const fn quarters_of(a: i32, b: i32) -> [i32; 16] {
     [a, a, a, a, b, b, b, b, a, a, a, a, b, b, b, b]
+}
+
+impl Avx512 {
+    /// For what has no shorter way with wide registers.
+    #[inline(always)]
+    fn avx2(self) -> Avx2 {
+        // `new` looks for AVX2 too.
+        Avx2(())
+    }
+
+    /// A logical vector as AVX2 holds it.
+    #[inline(always)]
+    fn registers(self, v: __m512i) -> [__m256i; 2] {
+        intrinsics!([_mm512_castsi512_si256(v), _mm512_extracti64x4_epi64::<1>(v)])
+    }
 }
 
 impl Simd for Avx512 {
@@ -401,6 +417,25 @@ impl Simd for Avx512 {
             _mm_storeu_ps(sums.as_mut_ptr(), _mm512_castps512_ps128(packed));
         });
         sums
+    }
+    #[inline(always)]
+    fn sums_of_8(self, v: [__m512i; 4]) -> __m512i {
+        let [a, b, c, d] = v;
+        let sums = self.avx2().sums_of_8([
+            self.registers(a),
+            self.registers(b),
+            self.registers(c),
+            self.registers(d),
+        ]);
+        intrinsics!(_mm512_zextsi256_si512(sums[0]))
+    }
+    #[inline(always)]
+    fn reduce_add_i32_2(self, a: __m512i, b: __m512i) -> [i32; 2] {
+        self.avx2().reduce_add_i32_2(self.registers(a), self.registers(b))
+    }
+    #[inline(always)]
+    fn transpose_16(self, rows: &[[u8; 64]; 16], out: &mut [[u8; 64]; 16]) {
+        self.avx2().transpose_16(rows, out);
     }
     #[inline(always)]
     fn prefetch(self, at: *const u8) {
