@@ -82,7 +82,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// 16 integers from memory.
     fn load_i32(self, values: &[i32; 16]) -> Self::I32;
     /// 16 integers to memory.
-    #[allow(dead_code)] // Completes the set; tests read vectors with it.
     fn store_i32(self, v: Self::I32, out: &mut [i32; 16]);
     /// 16 signed bytes, widened.
     fn widen_i8(self, values: &[i8; 16]) -> Self::I32;
@@ -277,9 +276,11 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         a: [&[[i8; 4]; K]; N],
         scale: Self::I32,
     ) -> [Self::I32; N] {
+        const { assert!(K <= 8) };
         let mut sums = self.rows_u7(w, a);
         for sum in &mut sums {
-            *sum = self.mul_i16(*sum, scale);
+            // Up to 32 * 15 * 127 = 60960, too large for `mul_i16`.
+            *sum = self.mul_i32(*sum, scale);
         }
         sums
     }

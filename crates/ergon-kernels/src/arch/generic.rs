@@ -146,6 +146,8 @@ impl Simd for Generic {
     }
     #[inline(never)]
     fn mul_i16(self, a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
+        // What holds here holds on instruction sets that read no more than 16 bits.
+        debug_assert!(a.iter().chain(&b).all(|lane| i16::try_from(*lane).is_ok()), "{a:?} times {b:?}");
         self.mul_i32(a, b)
     }
     #[inline(never)]

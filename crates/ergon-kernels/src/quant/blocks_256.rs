@@ -14,7 +14,8 @@
 //!
 //! Nothing overflows: |q| <= 128 and |p| <= 127, so four products are at most 65024; a lane of a step times a scale of
 //! magnitude at most 32 (IQ4_XS), over four steps, 8.3 million, and 16 lanes 133 million. Q6_K: 4 * 32 * 127 * 128 * 4,
-//! the same.
+//! the same. In a panel a lane is a group: 32 * 15 * 127 = 60960 for Q4_K, more than 16 signed bits hold, so it is scaled
+//! in 32; over all groups the bounds are those above.
 //!
 //! Departures from the plain form, and what they buy (G multiply-adds a second of a Zen 3 core with AVX2, weights in the
 //! cache): `N` activation rows share one unpacking, as in `blocks_32`; sums of activations per group are made once, when

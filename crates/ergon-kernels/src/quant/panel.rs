@@ -16,8 +16,8 @@
 //! the cache, 64 activation rows): 24 to 74 G multiply-adds a second for Q4_K, 21 to 42 for Q8_0. Departures from the plain
 //! form:
 //!
-//! - weights of at most four bits are summed in 16 bits over a group, which halves the instructions (`rows_u4_scaled`);
-//! - blocks of 32 have eight running sums a row; they are gone through one after the other, each a pass over its blocks,
+//! - AVX2 sums weights of at most four bits in 16 bits over a group, which halves the instructions (`rows_u4_scaled`);
+//! - blocks of 32 have eight running sums of products a row; they are gone through one after the other, each a pass over its blocks,
 //!   which lie together, so that a tile of activations needs no more registers than one sum;
 //! - the next sixteen rows are asked for while a panel is multiplied.
 //!
@@ -47,7 +47,7 @@ pub(crate) struct Panel {
 }
 
 impl Panel {
-    /// Makes room. What is there from another panel is overwritten or, in lanes of rows that do not exist, harmless.
+    /// Makes room. What is there from another panel is overwritten: missing rows are copies of the first.
     pub(crate) fn resize(&mut self, supers: usize, factors: usize, scales: usize) {
         self.weights.resize(64 * supers, [0; 64]);
         self.factors.resize(factors, [[0.0; 16]; 2]);

@@ -62,7 +62,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let checkpoint = source::open(&args.model.model)?;
     let engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
     let longest = args.depth.saturating_add(args.prefill.max(args.decode));
-    let everything = args.batch.saturating_mul(args.depth.saturating_add(args.decode)).max(longest);
+    // The first sequence stays while several decode together.
+    let together =
+        if args.batch > 1 { args.batch.saturating_mul(args.depth.saturating_add(args.decode)) } else { 0 };
+    let everything = longest.saturating_add(together);
     check_fit(&engine, longest, everything)?;
     let options = engine.options();
     let cpu = match options.isa {
