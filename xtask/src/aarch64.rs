@@ -31,5 +31,5 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
     if !status.success() {
         eprintln!("if the target was missing: rustup target add {TARGET}");
     }
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(crate::code_of(status))
 }

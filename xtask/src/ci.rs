@@ -12,5 +12,5 @@ pub(crate) fn run(root: &Path) -> Result<ExitCode> {
         .current_dir(root)
         .status()
         .context("cannot start bash to run .ci/run: install bash")?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(crate::code_of(status))
 }

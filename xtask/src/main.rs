@@ -9,7 +9,7 @@ mod scripts;
 mod tidy;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -61,6 +61,11 @@ fn run(task: &Task) -> Result<ExitCode> {
         Task::Verify(arguments) => scripts::run(&root, scripts::VERIFY, arguments),
         Task::Bench(arguments) => scripts::run(&root, scripts::BENCH, arguments),
     }
+}
+
+/// Success or failure of a program that was run.
+fn code_of(status: ExitStatus) -> ExitCode {
+    if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// The folder above this crate: cargo bakes its path in at compile time, so tasks work from any working directory.

@@ -31,7 +31,7 @@ pub(crate) fn run(root: &Path, script: &str, arguments: &Arguments) -> Result<Ex
         .current_dir(root)
         .status()
         .with_context(|| format!("cannot start python3 for {script}: install Python 3.10 or newer"))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(crate::code_of(status))
 }
 
 #[cfg(test)]

@@ -8,6 +8,8 @@
 //!   stretch of weights, which is what memory likes; and no result depends on how the cut was made.
 //! - Within a task the activation rows are taken a few (mostly four) at a time in the outer loop: they stay in the
 //!   first-level cache while the task's weights pass, and each unpacked weight is used for all of them (see `quant`).
+//!   With many activation rows under a block format it is the other way round: sixteen weight rows are unpacked into a
+//!   panel, and all activation rows pass over it (see `quant/panel.rs`).
 //!
 //! Each result is computed by the same operations in the same order whatever the tile, the thread or the company.
 
@@ -51,7 +53,6 @@ pub struct MatmulJob<'a> {
 /// A job as the threads see it.
 #[derive(Clone, Copy)]
 struct Work<'a> {
-    cpu: &'a Cpu,
     weight: MatrixRef<'a>,
     x: Activations<'a>,
     x_rows: RowSet<'a>,
@@ -81,12 +82,12 @@ pub fn matmul_jobs(cpu: &Cpu, jobs: &mut [MatmulJob]) {
         let target = task_cost(cpu, jobs);
         let mut tasks = 0;
         for (job, slot) in jobs.iter_mut().zip(&mut work) {
-            let planned = plan(cpu, job, target, tasks);
+            let planned = plan(job, target, tasks);
             tasks = planned.tasks_end;
             *slot = Some(planned);
         }
         let work = &work[..count];
-        cpu.pool.run(tasks, |task| run_task(work, task));
+        cpu.pool.run(tasks, |task| run_task(cpu, work, task));
     }
 }
 
@@ -117,17 +118,14 @@ fn task_cost(cpu: &Cpu, jobs: &[MatmulJob]) -> usize {
 }
 
 /// Checks a job and cuts it into tasks.
-fn plan<'a>(cpu: &'a Cpu, job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<'a> {
+fn plan<'a>(job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<'a> {
     /// A task's weights should stay in the second-level cache while tiles of activations pass over them.
     const MOST_WEIGHT_BYTES: usize = 256 << 10;
     let (weight, x, n) = (job.weight, job.x, selected(job));
     assert_eq!(weight.cols(), x.cols(), "weight and activations must agree in the inner dimension");
     assert_eq!(job.y.len(), n * weight.rows(), "the output is [selected rows, weight rows]");
-    assert!(
-        x.holds(activation_kind(weight.format())),
-        "activations were not prepared for {}",
-        weight.format()
-    );
+    let kind = activation_kind(weight.format());
+    assert!(x.holds(kind), "activations were not prepared for {}", weight.format());
     if let RowSet::List(rows) = job.x_rows {
         assert!(
             rows.iter().all(|row| (*row as usize) < x.rows()),
@@ -137,41 +135,43 @@ fn plan<'a>(cpu: &'a Cpu, job: &'a mut MatmulJob, target: usize, tasks_before: u
     }
     let most = (MOST_WEIGHT_BYTES / weight.row_bytes().max(1)).max(1);
     let mut rows_per_task = (target / row_cost(job).max(1)).clamp(1, most);
-    if with_format!(weight.format(), f => panel_least(f)) <= n {
+    if through_panels(kind, n) {
         rows_per_task = rows_per_task.next_multiple_of(PANEL_ROWS);
     }
     let tasks = if n == 0 { 0 } else { weight.rows().div_ceil(rows_per_task) };
     let y = SharedSlice::new(job.y);
-    Work { cpu, weight, x, x_rows: job.x_rows, n, y, rows_per_task, tasks_end: tasks_before + tasks }
+    Work { weight, x, x_rows: job.x_rows, n, y, rows_per_task, tasks_end: tasks_before + tasks }
 }
 
-/// [`RowFormat::PANEL_LEAST`] of a value.
-fn panel_least<F: RowFormat>(_: F) -> usize {
-    F::PANEL_LEAST
+/// Whether products of rounded activations, `n` rows of them, go through panels of sixteen weight rows.
+const fn through_panels(kind: ActivationKind, n: usize) -> bool {
+    /// From so many on unpacking sixteen rows at once pays.
+    const LEAST: usize = 12;
+    !matches!(kind, ActivationKind::Float) && n >= LEAST
 }
 
 /// Finds the job and the weight rows of a task and runs it.
-fn run_task(work: &[Option<Work>], task: usize) {
+fn run_task(cpu: &Cpu, work: &[Option<Work>], task: usize) {
     let ends_by_then = |work: &Option<Work>| work.as_ref().is_some_and(|work| work.tasks_end <= task);
     let index = work.partition_point(ends_by_then);
     let Some(Some(job)) = work.get(index) else { return };
     let before = index.checked_sub(1).and_then(|i| work[i].as_ref()).map_or(0, |work| work.tasks_end);
     let start = (task - before) * job.rows_per_task;
     let rows = start..job.weight.rows().min(start + job.rows_per_task);
-    with_format!(job.weight.format(), f => weight_rows(job.cpu.isa, f, job, rows));
+    with_format!(job.weight.format(), f => weight_rows(cpu.isa, f, cpu, job, rows));
 }
 
 dispatch! {
     /// The products of some weight rows with all selected activation rows.
-    fn weight_rows<F: RowFormat>(format: F, job: &Work, rows: Range<usize>) = weight_rows_simd;
+    fn weight_rows<F: RowFormat>(format: F, cpu: &Cpu, job: &Work, rows: Range<usize>) = weight_rows_simd;
 }
 
 #[inline(always)]
-fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<usize>) {
-    if job.n >= F::PANEL_LEAST {
-        let mut panel = job.cpu.take_panel();
+fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, cpu: &Cpu, job: &Work, rows: Range<usize>) {
+    if through_panels(F::ACTIVATIONS, job.n) {
+        let mut panel = cpu.take_panel();
         panel_rows(s, format, job, rows, &mut panel);
-        return job.cpu.give_panel(panel);
+        return cpu.give_panel(panel);
     }
     let most = const {
         match F::ACTIVATIONS {
@@ -209,10 +209,8 @@ fn panel_rows<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<us
             *own = WeightRow::of(&job.weight, first + r);
         }
         format.pack(s, &own, panel);
-        let mut behind = Behind::new(own[count - 1].bytes, job);
         let mut i = 0;
         while i + 4 <= job.n {
-            behind.fetch(s);
             panel_tile::<S, F, 4>(s, format, job, i, first, count, panel);
             i += 4;
         }
@@ -221,34 +219,6 @@ fn panel_rows<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<us
             i += 1;
         }
         first += count;
-    }
-}
-
-/// The weights behind a panel, which are fetched while it is multiplied: packing reads sixteen rows at once and would
-/// wait for each.
-struct Behind {
-    next: *const u8,
-    /// Bytes for each tile of activations.
-    step: usize,
-}
-
-impl Behind {
-    #[inline(always)]
-    fn new(last: &[u8], job: &Work) -> Behind {
-        let all = PANEL_ROWS * last.len();
-        Behind {
-            next: last.as_ptr().wrapping_add(last.len()),
-            step: all.div_ceil(job.n / 4).next_multiple_of(64),
-        }
-    }
-
-    /// Asks for the next of them; nothing is read where the matrix ends.
-    #[inline(always)]
-    fn fetch<S: Simd>(&mut self, s: S) {
-        for line in 0..self.step / 64 {
-            s.prefetch(self.next.wrapping_add(64 * line));
-        }
-        self.next = self.next.wrapping_add(self.step);
     }
 }
 

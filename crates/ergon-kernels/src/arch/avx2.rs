@@ -237,8 +237,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn repeat_4_bytes(self, bytes: [i8; 4]) -> Ints {
-        let four = i32::from_le_bytes(bytes.map(|byte| byte as u8));
-        intrinsics!([_mm256_set1_epi32(four); 2])
+        self.splat_i32(i32::from_le_bytes(bytes.map(|byte| byte as u8)))
     }
     #[inline(always)]
     fn widen<const Q: usize>(self, v: Ints) -> Ints {
@@ -568,7 +567,7 @@ impl Simd for Avx2 {
     ) -> [Ints; N] {
         // Eight sums of two products are at most 8 * 2 * 15 * 127 = 30480 and fit in 16 bits; the scale comes with the
         // step to 32.
-        assert!(const { K <= 8 });
+        const { assert!(K <= 8) };
         let mut sums = [self.splat_i32(0); N];
         for k in 0..K {
             let w = self.load_u8(&w[k]);

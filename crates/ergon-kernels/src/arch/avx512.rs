@@ -165,8 +165,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn repeat_4_bytes(self, bytes: [i8; 4]) -> __m512i {
-        let four = i32::from_le_bytes(bytes.map(|byte| byte as u8));
-        intrinsics!(_mm512_set1_epi32(four))
+        self.splat_i32(i32::from_le_bytes(bytes.map(|byte| byte as u8)))
     }
     #[inline(always)]
     fn widen<const Q: usize>(self, v: __m512i) -> __m512i {
@@ -295,8 +294,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn half_at(self, bytes: &[u8], at: usize) -> f32 {
-        let bits = u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        intrinsics!(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(bits)))))
+        self.avx2().half_at(bytes, at)
     }
     #[inline(always)]
     fn store_f16(self, v: __m512, out: &mut [u16; 16]) {

@@ -29,7 +29,7 @@ use crate::{
     activations::{Act256, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Panel, turn_64},
+        panel::{PANEL_ROWS, Panel, group, turn_64},
     },
     simd::Simd,
 };
@@ -82,7 +82,6 @@ pub(crate) struct Blocks256<F>(pub(crate) F);
 impl<F: Scaled256> RowFormat for Blocks256<F> {
     const ACTIVATIONS: ActivationKind = ActivationKind::By256;
     const CAN_QUANTIZE: bool = F::QUANTIZE.is_some();
-    const PANEL_LEAST: usize = 12;
 
     #[inline(always)]
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N] {
@@ -274,7 +273,7 @@ fn group_products<S: Simd, F: Scaled256, const N: usize, const K: usize>(
     for (g, (w, [scale, _])) in steps.iter().zip(scales).enumerate() {
         let mut a = [&[[0; 4]; K]; N];
         for n in 0..N {
-            a[n] = &x[n].q.as_flattened().as_chunks::<4>().0.as_chunks::<K>().0[g];
+            a[n] = group(&x[n].q, g);
         }
         let scale = s.load_i32(scale);
         if F::FOUR_BITS {
@@ -283,7 +282,7 @@ fn group_products<S: Simd, F: Scaled256, const N: usize, const K: usize>(
                 products[n] = s.add_i32(products[n], scaled[n]);
             }
         } else {
-            let sums = if F::SIGNED { s.rows_i8(w, a) } else { s.rows_u7(w, a) };
+            let sums = s.rows(F::SIGNED, w, a);
             for n in 0..N {
                 products[n] = s.add_i32(products[n], s.mul_i32(sums[n], scale));
             }

@@ -28,7 +28,7 @@ use crate::{
     activations::{Act32, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Panel, turn_64},
+        panel::{PANEL_ROWS, Panel, group, turn_64},
     },
     simd::Simd,
 };
@@ -67,7 +67,6 @@ pub(crate) struct Blocks32<F>(pub(crate) F);
 impl<F: Scaled32> RowFormat for Blocks32<F> {
     const ACTIVATIONS: ActivationKind = ActivationKind::By32;
     const CAN_QUANTIZE: bool = F::QUANTIZE.is_some();
-    const PANEL_LEAST: usize = 12;
 
     #[inline(always)]
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N] {
@@ -129,12 +128,12 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
                 let x = activations(&x, index);
                 let mut a = [&[[0; 4]; 8]; N];
                 for n in 0..N {
-                    a[n] = &x[n].q.as_flattened().as_chunks::<4>().0.as_chunks::<8>().0[j];
+                    a[n] = group(&x[n].q, j);
                 }
-                let products = match (F::SIGNED, F::FOUR_BITS) {
-                    (true, _) => s.rows_i8(w, a),
-                    (false, true) => s.rows_u4_scaled(w, a, s.splat_i32(1)),
-                    (false, false) => s.rows_u7(w, a),
+                let products = if F::FOUR_BITS {
+                    s.rows_u4_scaled(w, a, s.splat_i32(1))
+                } else {
+                    s.rows(F::SIGNED, w, a)
                 };
                 for n in 0..N {
                     let scale = s.mul(s.load(scale), s.splat(x[n].scales[j]));

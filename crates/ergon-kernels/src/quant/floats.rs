@@ -48,7 +48,6 @@ pub(crate) struct Floats<F>(pub(crate) F);
 impl<F: Float> RowFormat for Floats<F> {
     const ACTIVATIONS: ActivationKind = ActivationKind::Float;
     const CAN_QUANTIZE: bool = F::CAN_WRITE;
-    const PANEL_LEAST: usize = usize::MAX;
 
     #[inline(always)]
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N] {

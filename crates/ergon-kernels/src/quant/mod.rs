@@ -54,9 +54,6 @@ pub(crate) trait RowFormat: Copy + Send + Sync + 'static {
     /// The form of activations it multiplies with.
     const ACTIVATIONS: ActivationKind;
 
-    /// Activation rows from which on a panel of sixteen weight rows pays; `usize::MAX` if there are none.
-    const PANEL_LEAST: usize;
-
     /// Products of one weight row with `N` activation rows. Each is computed by the same operations in the same order
     /// whatever `N` is.
     fn dot<S: Simd, const N: usize>(self, s: S, w: WeightRow, x: [ActRow; N]) -> [f32; N];

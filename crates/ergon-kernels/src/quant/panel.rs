@@ -17,11 +17,11 @@
 //! form:
 //!
 //! - AVX2 sums weights of at most four bits in 16 bits over a group, which halves the instructions (`rows_u4_scaled`);
-//! - blocks of 32 have eight running sums of products a row; they are gone through one after the other, each a pass over its blocks,
-//!   which lie together, so that a tile of activations needs no more registers than one sum;
-//! - the next sixteen rows are asked for while a panel is multiplied.
+//! - blocks of 32 have eight running sums of products a row (and eight of minima); they are gone through one after the
+//!   other, each a pass over its blocks, which lie together, so that a tile of activations keeps one of them in registers.
 //!
 //! Unpacking and turning sixteen rows costs as much as seven to ten activation rows, so few rows take the other way.
+//! Asking for the next sixteen rows while a panel is multiplied was tried and bought nothing.
 
 use crate::simd::Simd;
 
@@ -34,7 +34,7 @@ pub(crate) type Lanes<T> = [T; PANEL_ROWS];
 /// Four weights of each row.
 pub(crate) type Step = [u8; 4 * PANEL_ROWS];
 
-/// Sixteen rows, unpacked; what the last three hold is the family's affair.
+/// Sixteen rows, unpacked by their family.
 #[derive(Default)]
 pub(crate) struct Panel {
     /// Whole super-blocks of 256 weights. Blocks of 256 lie in their order; of blocks of 32, first the first of each
@@ -61,4 +61,10 @@ pub(crate) fn turn_64<S: Simd>(s: S, rows: &[[u8; 64]; PANEL_ROWS]) -> [Step; 16
     let mut steps = [[0; 64]; 16];
     s.transpose_16(rows, &mut steps);
     steps
+}
+
+/// The activations that meet group `g` of a block, `K` steps of four.
+#[inline(always)]
+pub(crate) fn group<const K: usize>(q: &[[i8; 64]; 4], g: usize) -> &[[i8; 4]; K] {
+    &q.as_flattened().as_chunks::<4>().0.as_chunks::<K>().0[g]
 }

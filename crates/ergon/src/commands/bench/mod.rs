@@ -8,7 +8,7 @@
 mod probe;
 mod stats;
 
-use std::{hint::black_box, time::Instant};
+use std::{hint::black_box, ops::Range, time::Instant};
 
 use anyhow::ensure;
 use ergon_engine::Engine;
@@ -62,24 +62,26 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let checkpoint = source::open(&args.model.model)?;
     let engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
     let longest = args.depth.saturating_add(args.prefill.max(args.decode));
-    // The first sequence stays while several decode together.
-    let together =
-        if args.batch > 1 { args.batch.saturating_mul(args.depth.saturating_add(args.decode)) } else { 0 };
-    let everything = longest.saturating_add(together);
-    check_fit(&engine, longest, everything)?;
+    let together = args.depth.saturating_add(args.decode);
+    check_fit(&engine, longest, longest.max(together.saturating_mul(args.batch)))?;
     let options = engine.options();
     let cpu = match options.isa {
         Some(isa) => Cpu::with_isa(isa, options.threads)?,
         None => Cpu::new(options.threads),
     };
-    let mut bench = Bench::new(&engine, &cpu, longest)?;
     let phases = if args.batch > 1 { 3 } else { 2 };
     let bar = progress::items("measuring", phases * (args.repeat as u64 + 1));
+    let mut bench = Bench::new(&engine, &cpu, 1, longest)?;
     bench.feed(args.depth, Phase::Prefill)?;
     let prefill = bench.rates(args, Phase::Prefill, args.prefill, &bar)?;
     let decode = bench.rates(args, Phase::Decode, args.decode, &bar)?;
-    let batch_decode = if args.batch > 1 { bench.batch_rates(args, &bar)? } else { decode };
     drop(bench);
+    let mut batch_decode = decode;
+    if args.batch > 1 {
+        let mut bench = Bench::new(&engine, &cpu, args.batch, together)?;
+        bench.feed(args.depth, Phase::Prefill)?;
+        batch_decode = bench.rates(args, Phase::Decode, args.decode, &bar)?;
+    }
     bar.set_message("probing the machine");
     let spare = loading::memory_budget_bytes(&args.runtime).unwrap_or(u64::MAX) / 4;
     let bandwidth = probe::memory_bandwidth(&cpu, spare)?;
@@ -132,22 +134,29 @@ fn check_fit(engine: &Engine, tokens: usize, everything: usize) -> anyhow::Resul
     Ok(())
 }
 
-/// A sequence of random tokens that is fed, measured and cut back.
+/// Sequences of random tokens that are fed, measured and cut back.
 struct Bench<'a> {
     engine: &'a Engine,
     cpu: &'a Cpu,
-    state: SequenceState,
+    states: Vec<SequenceState>,
     scratch: Scratch,
     logits: Vec<f32>,
 }
 
 impl<'a> Bench<'a> {
-    fn new(engine: &'a Engine, cpu: &'a Cpu, capacity_tokens: usize) -> anyhow::Result<Bench<'a>> {
-        let state = engine.model().new_state(engine.kv_format(), capacity_tokens, false)?;
-        Ok(Bench { engine, cpu, state, scratch: Scratch::default(), logits: Vec::new() })
+    fn new(
+        engine: &'a Engine,
+        cpu: &'a Cpu,
+        sequences: usize,
+        capacity_tokens: usize,
+    ) -> anyhow::Result<Bench<'a>> {
+        let state = || engine.model().new_state(engine.kv_format(), capacity_tokens, false);
+        let states = (0..sequences).map(|_| state()).collect::<Result<_, _>>()?;
+        Ok(Bench { engine, cpu, states, scratch: Scratch::default(), logits: Vec::new() })
     }
 
-    /// Tokens per second over `n` tokens at the depth the sequence has now; one warm-up is not counted.
+    /// Tokens per second of all sequences over `n` tokens of each at the depth they have now; one warm-up is not
+    /// counted.
     fn rates(
         &mut self,
         args: &BenchArgs,
@@ -160,75 +169,55 @@ impl<'a> Bench<'a> {
             let start = Instant::now();
             self.feed(n, phase)?;
             let seconds = start.elapsed().as_secs_f64();
-            self.state.truncate(args.depth);
+            self.states.iter_mut().for_each(|state| state.truncate(args.depth));
             if round > 0 {
-                rates.push(n as f64 / seconds);
+                rates.push((n * self.states.len()) as f64 / seconds);
             }
             bar.inc(1);
         }
         Ok(Spread::of(&rates))
     }
 
-    /// Tokens per second of `args.batch` sequences that decode together at the same depth; one warm-up is not counted.
-    fn batch_rates(&mut self, args: &BenchArgs, bar: &ProgressBar) -> anyhow::Result<Spread> {
-        let model = self.engine.model();
-        let vocab = model.config().vocab_size;
-        let mut states = Vec::with_capacity(args.batch);
-        for _ in 0..args.batch {
-            let state = model.new_state(self.engine.kv_format(), args.depth + args.decode, false)?;
-            let own = std::mem::replace(&mut self.state, state);
-            self.feed(args.depth, Phase::Prefill)?;
-            states.push(std::mem::replace(&mut self.state, own));
-        }
-        let mut rates = Vec::with_capacity(args.repeat);
-        for round in 0..=args.repeat {
-            let start = Instant::now();
-            for step in 0..args.decode {
-                // Different tokens, so that they visit different experts.
-                let token = |sequence: usize| random_token(step * args.batch + sequence, vocab);
-                let tokens: Vec<[u32; 1]> = (0..args.batch).map(|sequence| [token(sequence)]).collect();
-                let mut segments: Vec<Segment> = states
-                    .iter_mut()
-                    .zip(&tokens)
-                    .map(|(state, token)| Segment {
-                        input: Input::Tokens(token),
-                        state,
-                        phase: Phase::Decode,
-                        logits: LogitsWanted::Last,
-                    })
-                    .collect();
-                model.forward(self.cpu, &mut segments, &mut self.scratch, &mut self.logits)?;
-                black_box(&self.logits);
-            }
-            let seconds = start.elapsed().as_secs_f64();
-            states.iter_mut().for_each(|state| state.truncate(args.depth));
-            if round > 0 {
-                rates.push((args.decode * args.batch) as f64 / seconds);
-            }
-            bar.inc(1);
-        }
-        Ok(Spread::of(&rates))
-    }
-
-    /// Appends `n` tokens: a prompt in the engine's chunks, with logits of its last token only, or one token at a time,
-    /// each with its logits and the choice of the likeliest.
+    /// Appends `n` tokens to each sequence: prompts one after the other in the engine's chunks, with logits of their last
+    /// token only, or one token of all sequences at a time, each with its logits and the choice of the likeliest.
     fn feed(&mut self, n: usize, phase: Phase) -> anyhow::Result<()> {
-        let vocab = self.engine.model().config().vocab_size;
-        let chunk = match phase {
-            Phase::Prefill => self.engine.options().prefill_chunk_tokens,
-            Phase::Decode => 1,
+        let sequences = self.states.len();
+        if phase == Phase::Decode {
+            return (0..n).try_for_each(|_| self.step(0..sequences, 1, phase, LogitsWanted::Last));
+        }
+        let chunk = self.engine.options().prefill_chunk_tokens;
+        for sequence in 0..sequences {
+            for start in (0..n).step_by(chunk) {
+                let last = start + chunk >= n;
+                let wanted = if last { LogitsWanted::Last } else { LogitsWanted::None };
+                self.step(sequence..sequence + 1, chunk.min(n - start), phase, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends `n` tokens to some of the sequences at once.
+    fn step(
+        &mut self,
+        sequences: Range<usize>,
+        n: usize,
+        phase: Phase,
+        logits: LogitsWanted,
+    ) -> anyhow::Result<()> {
+        let model = self.engine.model();
+        let (vocab, count) = (model.config().vocab_size, self.states.len());
+        // Other tokens for every sequence, so that they visit other experts.
+        let tokens = |sequence: usize| {
+            let first = self.states[sequence].len();
+            (first..first + n).map(|position| random_token(position * count + sequence, vocab)).collect()
         };
-        let first = self.state.len();
-        let tokens: Vec<u32> = (first..first + n).map(|position| random_token(position, vocab)).collect();
-        let mut left = n;
-        for piece in tokens.chunks(chunk) {
-            left -= piece.len();
-            let wanted =
-                if phase == Phase::Decode || left == 0 { LogitsWanted::Last } else { LogitsWanted::None };
-            let segment =
-                Segment { input: Input::Tokens(piece), state: &mut self.state, phase, logits: wanted };
-            self.engine.model().forward(self.cpu, &mut [segment], &mut self.scratch, &mut self.logits)?;
-            black_box(self.logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)));
+        let tokens: Vec<Vec<u32>> = sequences.clone().map(tokens).collect();
+        let segment = |(state, tokens)| Segment { input: Input::Tokens(tokens), state, phase, logits };
+        let tokens = tokens.iter().map(Vec::as_slice);
+        let mut segments: Vec<Segment> = self.states[sequences].iter_mut().zip(tokens).map(segment).collect();
+        model.forward(self.cpu, &mut segments, &mut self.scratch, &mut self.logits)?;
+        for logits in self.logits.chunks(vocab) {
+            black_box(logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)));
         }
         Ok(())
     }
