@@ -5,6 +5,9 @@
 
 Blocks are drawn as bytes and never pass through f32, so a file of 2.6 GB takes seconds and little memory. Scales are chosen so that
 weights have the spread of a trained model's and no activation overflows.
+
+Random routers send tokens to all experts alike. In the models named `skewed`, some experts of each layer are visited more than others and
+tokens of one subject (a sixty-fourth of the vocabulary) visit much the same ones; `ergon bench` prints how much.
 """
 
 import argparse
@@ -41,6 +44,9 @@ class Shape:
     dense_layers: int = 0
     dense_width: int = 0
     vocab: int = 32768
+    # Deviations of a router's logits over experts that all tokens share and that tokens of a subject share; those of single tokens have 1.
+    popularity: float = 0.0
+    subject: float = 0.0
 
     @property
     def architecture(self):
@@ -62,6 +68,8 @@ MODELS = {
     "moe-q8_0": (MOE, Q.Q8_0), "moe-q4_k": (MOE, Q.Q4_K), "moe-bf16-small": (replace(MOE, layers=4), Q.BF16),
     "lite-q8_0": (LITE, Q.Q8_0), "lite-q4_k": (LITE, Q.Q4_K), "qwen-q8_0": (QWEN, Q.Q8_0), "qwen-q4_k": (QWEN, Q.Q4_K),
     "dense-q8_0": (DENSE, Q.Q8_0), "dense-q4_k": (DENSE, Q.Q4_K),
+    "skewed-q4_k": (replace(MOE, popularity=1.5, subject=1.5), Q.Q4_K),
+    "lite-15b-q4_k": (replace(LITE, layers=27, dense_width=11008), Q.Q4_K),
     # 10 GB: for the time until the first token.
     "long-q8_0": (replace(LITE, layers=17), Q.Q8_0),
 }
@@ -93,6 +101,39 @@ def blocks(rng, kind, rows, cols):
     else:
         raise ValueError(kind)
     return data.reshape(rows, cols // block * size)
+
+
+SUBJECTS = 64
+# The embedding's share of the residual stream must stay large behind all layers, or routers would see none of it.
+EMBEDDING_SCALE = 8.0
+
+
+class Skew:
+    """Embeddings and routers that share directions: one that all tokens have, and one for each subject."""
+
+    def __init__(self, shape, rng):
+        self.shape, self.rng = shape, rng
+        directions = rng.standard_normal((1 + SUBJECTS, shape.hidden))
+        self.directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+
+    def embedding(self):
+        """bf16 [vocab, hidden]: a third each of the shared direction, the subject's, and the token's own."""
+        shape = self.shape
+        length = math.sqrt(shape.hidden)
+        own = self.rng.standard_normal((shape.vocab, shape.hidden)).astype(np.float32)
+        subject = np.arange(shape.vocab) // -(-shape.vocab // SUBJECTS)
+        values = own + length * (self.directions[0] + self.directions[1 + subject])
+        return ((EMBEDDING_SCALE * values).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16).view(np.uint8)
+
+    def router(self):
+        """f32 [experts, hidden]."""
+        shape = self.shape
+        # A normalised row has the length sqrt(hidden), of which each part is a third of the square.
+        part = math.sqrt(shape.hidden / 3)
+        popularity = shape.popularity / part * self.rng.standard_normal((shape.experts, 1))
+        subject = shape.subject / part * self.rng.standard_normal((shape.experts, SUBJECTS))
+        own = self.rng.standard_normal((shape.experts, shape.hidden)) / part
+        return (own + popularity * self.directions[:1] + subject @ self.directions[1:]).astype(np.float32)
 
 
 def layout(shape, index):
@@ -161,6 +202,9 @@ def write(path, shape, kind, seed=1):
         matrices.extend(layout(shape, index))
         vectors.extend(norms(shape, index))
     kinds = {name: kind_of(name, kind, cols) for name, _, _, cols in matrices}
+    skew = Skew(shape, rng) if shape.popularity or shape.subject else None
+    if skew:
+        kinds["token_embd.weight"] = Q.BF16
     for name, length in vectors:
         writer.add_tensor_info(name, (length,), np.dtype(np.float32), length * 4)
     for name, experts, rows, cols in matrices:
@@ -178,7 +222,13 @@ def write(path, shape, kind, seed=1):
     for _, length in vectors:
         writer.write_tensor_data(np.ones(length, dtype=np.float32))
     for name, experts, rows, cols in matrices:
-        writer.write_tensor_data(blocks(rng, kinds[name], (experts or 1) * rows, cols))
+        if skew and name == "token_embd.weight":
+            data = skew.embedding()
+        elif skew and "gate_inp" in name:
+            data = skew.router()
+        else:
+            data = blocks(rng, kinds[name], (experts or 1) * rows, cols)
+        writer.write_tensor_data(data)
     writer.close()
 
 

@@ -1,7 +1,8 @@
 //! Opening a checkpoint, whatever its kind.
 
 use crate::{
-    CheckpointError, FormatError, Metadata, Tensor, config_json, files, gguf, metadata::excerpt, safetensors,
+    CheckpointError, FormatError, Metadata, Tensor, TensorBytes, config_json, files, gguf, metadata::excerpt,
+    safetensors,
 };
 use std::{
     collections::HashMap,
@@ -95,6 +96,33 @@ impl Checkpoint {
     /// Every tensor, in the order of the files.
     pub fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         self.tensors.iter()
+    }
+
+    /// Gives back the memory that headers and tensors touched so far have brought in; what is touched again is read again.
+    pub fn forget_pages(&self) {
+        self.each_mapping(TensorBytes::forget_pages);
+    }
+
+    /// Asks the system to drop the files from its page cache, so that what is read next comes from the disk. What another
+    /// process has mapped stays.
+    pub fn forget_page_cache(&self) {
+        self.forget_pages();
+        self.each_mapping(|bytes| {
+            if let Some(extent) = bytes.extent() {
+                extent.file().forget_page_cache();
+            }
+        });
+    }
+
+    /// Tensors of one file share its mapping: once for each stretch of them.
+    fn each_mapping(&self, mut act: impl FnMut(&TensorBytes)) {
+        let mut last: Option<&TensorBytes> = None;
+        for tensor in &self.tensors {
+            if last.is_none_or(|last| !last.shares_mapping(&tensor.data)) {
+                act(&tensor.data);
+            }
+            last = Some(&tensor.data);
+        }
     }
 
     /// The content of another file of the model's folder, for instance `tokenizer.json`; `None` if there is no such file

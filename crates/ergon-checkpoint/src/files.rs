@@ -20,6 +20,34 @@ pub(crate) fn open_regular(path: &Path) -> Result<File, CheckpointError> {
     File::open(path).map_err(|reason| CheckpointError::io(path, reason))
 }
 
+/// Opens a regular file so that reads go past the page cache.
+#[cfg(target_os = "linux")]
+pub(crate) fn open_direct(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let direct = rustix::fs::OFlags::DIRECT.bits() as i32;
+    std::fs::OpenOptions::new().read(true).custom_flags(direct).open(path)
+}
+
+/// Whether both are the same file, whatever their names.
+#[cfg(unix)]
+pub(crate) fn is_same(a: &File, b: &File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let place = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    matches!((place(a), place(b)), (Ok(a), Ok(b)) if a == b)
+}
+
+/// Nothing is opened twice where this is not told.
+#[cfg(not(unix))]
+pub(crate) fn is_same(_: &File, _: &File) -> bool {
+    false
+}
+
+/// Elsewhere there is no such door.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn open_direct(_: &Path) -> std::io::Result<File> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
 /// The whole of a file of at most `limit_bytes`.
 pub(crate) fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>, CheckpointError> {
     let file = open_regular(path)?;

@@ -18,14 +18,16 @@ pub mod safetensors;
 mod template;
 mod tensor;
 mod tokenizer;
+mod weight_file;
 pub mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointKind};
 pub use config_json::parse_config;
 pub use error::{CheckpointError, FormatError};
 pub use generation_defaults::{GenerationDefaults, GenerationError};
-pub use mapping::TensorBytes;
+pub use mapping::{PageBuffer, TensorBytes};
 pub use metadata::{MetaList, MetaValue, Metadata, MetadataError};
 pub use template::{ChatTemplate, RenderOptions, TemplateError};
 pub use tensor::Tensor;
 pub use tokenizer::{TextDecoder, Tokenizer, TokenizerError, train_byte_level_bpe};
+pub use weight_file::{Extent, PAGE_BYTES, ReadFrom, WeightFile};

@@ -16,6 +16,8 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// The stored bytes, row after row; their length is checked against format and shape.
     pub data: TensorBytes,
+    /// CRC-32 of `data`, if the file names one (ours do for routed experts).
+    pub checksum: Option<u32>,
 }
 
 impl Tensor {

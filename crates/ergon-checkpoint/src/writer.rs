@@ -7,8 +7,13 @@
 //! bytes, and the tensors are laid out by falling power of two in their length. Every tensor whose length is a multiple
 //! of 64 therefore starts at one, and any other starts at least at the largest power of two dividing its length, hence
 //! aligned for its elements. No padding between tensors is needed, which the format would forbid.
+//!
+//! Tensors that are read one by one from the disk ([`TensorSpec::read_alone`]: routed experts) come first, in the order in
+//! which they were declared, from a multiple of a page on; the header names their checksums. The others keep their alignment
+//! where those are multiples of 64 bytes together, as all matrices of published models are.
 
 use crate::safetensors::{Dtype, packed};
+use crate::weight_file::PAGE_BYTES;
 use ergon_types::WeightFormat;
 use std::{
     collections::HashMap,
@@ -29,6 +34,7 @@ pub struct TensorSpec {
     stored_shape: Vec<usize>,
     bytes: u64,
     packed: Option<String>,
+    read_alone: bool,
 }
 
 impl TensorSpec {
@@ -61,7 +67,13 @@ impl TensorSpec {
             stored_shape.iter().try_fold(1usize, |product, &extent| product.checked_mul(extent))?;
         let bits = elements.checked_mul(dtype.bits)?;
         let bytes = bits.is_multiple_of(8).then_some(bits / 8)? as u64;
-        Some(TensorSpec { name: name.to_string(), dtype, stored_shape, bytes, packed })
+        Some(TensorSpec { name: name.to_string(), dtype, stored_shape, bytes, packed, read_alone: false })
+    }
+
+    /// The same tensor, to be read by itself while the model runs: beside those that were declared before and after it, and
+    /// with a checksum.
+    pub fn read_alone(self) -> TensorSpec {
+        TensorSpec { read_alone: true, ..self }
     }
 
     /// The tensor's name.
@@ -117,6 +129,7 @@ struct Slot {
     start: u64,
     bytes: u64,
     given: u64,
+    checksum: Option<crc32fast::Hasher>,
 }
 
 /// A safetensors file being written; nothing appears under its final name before [`Writer::finish`], and a writer that is
@@ -127,6 +140,9 @@ pub struct Writer {
     file: BufWriter<NamedTempFile>,
     at: u64,
     slots: HashMap<String, Slot>,
+    /// What the header tells, in the order of the file; it is written once more when the checksums are known.
+    order: Vec<TensorSpec>,
+    metadata: Vec<(String, String)>,
     overwrite: bool,
 }
 
@@ -145,15 +161,17 @@ impl Writer {
         if !overwrite && path.symlink_metadata().is_ok() {
             return Err(WriteError::Exists { path: path.to_path_buf() });
         }
-        let mut order: Vec<&TensorSpec> = tensors.iter().collect();
+        let mut order = tensors.to_vec();
         order.sort_by_key(|spec| {
-            std::cmp::Reverse(spec.bytes.trailing_zeros().min(ALIGNMENT.trailing_zeros()))
+            let alignment = spec.bytes.trailing_zeros().min(ALIGNMENT.trailing_zeros());
+            (!spec.read_alone, if spec.read_alone { 0 } else { ALIGNMENT.trailing_zeros() - alignment })
         });
-        let header = header(&order, metadata);
+        let header = header(&order, metadata, |_| 0);
         let mut slots = HashMap::with_capacity(order.len());
         let mut next = header.len() as u64;
-        for spec in order {
-            let slot = Slot { start: next, bytes: spec.bytes, given: 0 };
+        for spec in &order {
+            let checksum = spec.read_alone.then(crc32fast::Hasher::new);
+            let slot = Slot { start: next, bytes: spec.bytes, given: 0, checksum };
             next += spec.bytes;
             if spec.name == "__metadata__" || slots.insert(spec.name.clone(), slot).is_some() {
                 return Err(WriteError::Name { name: spec.name.clone() });
@@ -163,7 +181,8 @@ impl Writer {
         let target = replaceable(path).map_err(error)?;
         let mut file = BufWriter::with_capacity(1 << 20, temporary_beside(&target).map_err(error)?);
         file.write_all(&header).map_err(error)?;
-        Ok(Writer { target, file, at: header.len() as u64, slots, overwrite })
+        let (at, metadata) = (header.len() as u64, metadata.to_vec());
+        Ok(Writer { target, file, at, slots, order, metadata, overwrite })
     }
 
     /// Appends bytes to a tensor. Tensors may come in any order and may be interleaved, though whole ones are fastest.
@@ -188,6 +207,9 @@ impl Writer {
         put().map_err(|reason| WriteError::Io { path: self.target.clone(), reason })?;
         self.at = start + added;
         slot.given = given;
+        if let Some(checksum) = &mut slot.checksum {
+            checksum.update(bytes);
+        }
         Ok(())
     }
 
@@ -200,8 +222,13 @@ impl Writer {
         if let Some((name, slot)) = unfinished.min_by_key(|(name, _)| name.as_str()) {
             return Err(WriteError::Length { name: name.clone(), given: slot.given, declared: slot.bytes });
         }
-        let Writer { target, file, overwrite, .. } = self;
+        let Writer { target, mut file, overwrite, slots, order, metadata, .. } = self;
         let error = |reason| WriteError::Io { path: target.clone(), reason };
+        if order.iter().any(|spec| spec.read_alone) {
+            let checksum = |name: &str| slots[name].checksum.clone().map_or(0, crc32fast::Hasher::finalize);
+            file.seek(SeekFrom::Start(0)).map_err(error)?;
+            file.write_all(&header(&order, &metadata, checksum)).map_err(error)?;
+        }
         let file = file.into_inner().map_err(|failed| error(failed.into_error()))?;
         file.as_file().sync_all().map_err(error)?;
         let renamed = if overwrite { file.persist(&target) } else { file.persist_noclobber(&target) };
@@ -217,8 +244,8 @@ impl Writer {
     }
 }
 
-/// Length and JSON, padded so that the data after it is aligned.
-fn header(order: &[&TensorSpec], metadata: &[(String, String)]) -> Vec<u8> {
+/// Length and JSON, padded so that the data after it is aligned. It has the same length whatever the checksums are.
+fn header(order: &[TensorSpec], metadata: &[(String, String)], checksum: impl Fn(&str) -> u32) -> Vec<u8> {
     let mut texts = serde_json::Map::new();
     for (key, value) in metadata {
         texts.insert(key.clone(), value.as_str().into());
@@ -232,6 +259,10 @@ fn header(order: &[&TensorSpec], metadata: &[(String, String)]) -> Vec<u8> {
         if let Some(packed) = &spec.packed {
             texts.insert(format!("{}{}", packed::TENSOR_PREFIX, spec.name), packed.as_str().into());
         }
+        if spec.read_alone {
+            let key = format!("{}{}", packed::CHECKSUM_PREFIX, spec.name);
+            texts.insert(key, format!("{:08x}", checksum(&spec.name)).into());
+        }
         let end = offset + spec.bytes;
         let entry = serde_json::json!({
             "dtype": spec.dtype.name, "shape": spec.stored_shape, "data_offsets": [offset, end]
@@ -243,7 +274,8 @@ fn header(order: &[&TensorSpec], metadata: &[(String, String)]) -> Vec<u8> {
         root.insert("__metadata__".to_string(), texts.into());
     }
     let mut json = serde_json::Value::Object(root).to_string().into_bytes();
-    let aligned = (json.len() as u64 + 8).next_multiple_of(ALIGNMENT) - 8;
+    let alignment = if order.iter().any(|spec| spec.read_alone) { PAGE_BYTES as u64 } else { ALIGNMENT };
+    let aligned = (json.len() as u64 + 8).next_multiple_of(alignment) - 8;
     json.resize(aligned as usize, b' ');
     let mut header = aligned.to_le_bytes().to_vec();
     header.extend(json);

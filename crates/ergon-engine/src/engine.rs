@@ -2,18 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use ergon_checkpoint::Checkpoint;
 use ergon_kernels::{Cpu, Isa};
 use ergon_model::{
-    AttentionConfig, Input, KvFormat, LogitsWanted, Model, ModelSummary, Phase, Scratch, Segment,
+    AttentionConfig, ExpertStore, ForwardError, Input, KvFormat, LogitsWanted, Model, ModelSummary, Phase,
+    Scratch, Segment,
 };
 use ergon_types::FinishReason;
 
 use crate::error::{EngineError, SequenceError};
-use crate::memory::{MemoryNeed, working_bytes};
+use crate::memory::{MemoryNeed, MemoryPlan};
 use crate::observer::{TokenObserver, Unobserved};
 use crate::prefix::PrefixCache;
+use crate::residency::{ExpertCache, ExpertCacheReport, FileReader};
 use crate::sampler::Sampler;
 use crate::schedule::{Demand, share};
 use crate::sequence::{Sequence, SequenceRequest};
@@ -34,8 +37,11 @@ pub struct EngineOptions {
     pub kv_format: Option<KvFormat>,
     /// Prompt tokens computed in one step, over all sequences.
     pub prefill_chunk_tokens: usize,
-    /// Work that would need more memory than this is refused before it starts.
+    /// Work that would need more memory than this is refused before it starts. If all weights together do not fit, the
+    /// routed experts are read from the disk as they are visited, and as many as fit are kept.
     pub memory_budget_bytes: Option<u64>,
+    /// What the process holds already, and counts within the budget.
+    pub process_bytes: u64,
     /// Use the model's multi-token-prediction layer where it makes decoding faster. The output is the same.
     pub speculative: bool,
     /// Sequences that may run at the same time.
@@ -52,6 +58,7 @@ impl Default for EngineOptions {
             kv_format: None,
             prefill_chunk_tokens: 512,
             memory_budget_bytes: None,
+            process_bytes: 0,
             speculative: true,
             max_sequences: 64,
             kept_states: 1,
@@ -80,6 +87,14 @@ pub struct StepOutput {
     pub finish: Option<Result<FinishReason, SequenceError>>,
 }
 
+/// Why a step has not been computed.
+enum StepFailure {
+    /// Nobody can go on.
+    Everyone(EngineError),
+    /// These sequences cannot; the others are as they were before the step.
+    Some(Vec<StepOutput>),
+}
+
 /// A loaded model and the sequences over it. Every call does its work on the calling thread and the threads of the
 /// pool, and returns.
 ///
@@ -91,11 +106,11 @@ pub struct Engine {
     pub(crate) scratch: Scratch,
     pub(crate) logits: Vec<f32>,
     pub(crate) options: EngineOptions,
-    pub(crate) kv_format: KvFormat,
     pub(crate) speculation: Speculation,
     pub(crate) sequences: BTreeMap<SequenceId, Sequence>,
-    summary: ModelSummary,
-    kv_bytes_per_token: u64,
+    /// Where routed experts come from if they do not all stay in memory.
+    experts: Option<Arc<ExpertCache>>,
+    plan: MemoryPlan,
     sampler: Sampler,
     prefixes: PrefixCache,
     next_id: u64,
@@ -112,20 +127,30 @@ impl Engine {
             Some(isa) => Cpu::with_isa(isa, options.threads.max(1))?,
             None => Cpu::new(options.threads.max(1)),
         };
-        let model = Model::load(checkpoint)?;
+        let mut model = Model::load(checkpoint)?;
         let summary = ModelSummary::of_model(checkpoint, &model);
-        let kv_format = options.kv_format.unwrap_or_else(|| summary.default_kv_format());
+        let plan = MemoryPlan::new(&model, &summary, checkpoint, options);
+        // Before anything is read.
+        plan.need_for(0).check()?;
+        let mut experts = None;
+        if plan.streams() {
+            drop(model);
+            model = Model::load_without_experts(checkpoint)?;
+            let cache = ExpertCache::new(&model.expert_places(), Box::new(FileReader));
+            let cache = Arc::new(cache.map_err(|reason| EngineError::Readers { reason })?);
+            model.set_expert_store(Arc::clone(&cache) as Arc<dyn ExpertStore>);
+            experts = Some(cache);
+            checkpoint.forget_pages();
+        }
         let speculation = Speculation::new(options.speculative && model.has_mtp());
-        let kv_bytes_per_token = model.new_state(kv_format, 1, speculation.is_enabled())?.bytes() as u64;
-        let engine = Engine {
+        let mut engine = Engine {
             speculation,
-            kv_bytes_per_token,
+            plan,
             options: options.clone(),
             prefixes: PrefixCache::new(options.kept_states),
             model,
             cpu,
-            summary,
-            kv_format,
+            experts,
             scratch: Scratch::default(),
             logits: Vec::new(),
             sampler: Sampler::default(),
@@ -133,7 +158,8 @@ impl Engine {
             next_id: 0,
             turn: 0,
         };
-        engine.check_memory(0)?;
+        engine.options.prefill_chunk_tokens = engine.plan.chunk_tokens();
+        engine.make_room(0)?;
         Ok(engine)
     }
 
@@ -144,10 +170,10 @@ impl Engine {
 
     /// Precision of the KV cache.
     pub fn kv_format(&self) -> KvFormat {
-        self.kv_format
+        self.plan.kv_format()
     }
 
-    /// What the engine was loaded with.
+    /// What the engine was loaded with; the length of a prompt's pieces is the one in use.
     pub fn options(&self) -> &EngineOptions {
         &self.options
     }
@@ -166,28 +192,65 @@ impl Engine {
     /// The budget is `u64::MAX` if none was given.
     pub fn memory_need(&self, tokens: usize) -> MemoryNeed {
         let running: usize = self.sequences.values().map(|s| s.prompt_len + s.limit).sum();
-        let in_tokens = |n: usize| (n as u64).saturating_mul(self.kv_bytes_per_token);
-        let rows = self.options.prefill_chunk_tokens.max(1) + self.sequences.len();
-        let logit_rows = 1 + self.sequences.len();
-        MemoryNeed {
-            weights: self.summary.bytes_resident.saturating_add(self.summary.bytes_routed_experts),
-            kv_cache: in_tokens(running).saturating_add(in_tokens(tokens)),
-            kv_tokens: tokens,
-            working: working_bytes(self.model.config(), rows, logit_rows),
-            budget: self.options.memory_budget_bytes.unwrap_or(u64::MAX),
-        }
+        let longest = self.sequences.values().map(|s| s.prompt_len + s.limit).max().unwrap_or(0);
+        self.plan.need(tokens, running, longest.max(tokens), 1 + self.sequences.len())
     }
 
-    /// The longest sequence (prompt and output) that the memory budget and the context have room for now.
+    /// The longest sequence (prompt and output) that the memory budget and the context have room for now. Where routed
+    /// experts are read, no more than [`MemoryPlan::comfortable_tokens`], or a sequence that nobody has asked to be long
+    /// would leave them no memory.
     pub fn affordable_tokens(&self) -> usize {
-        let need = self.memory_need(0);
-        let left = need.budget.saturating_sub(need.total()) / self.kv_bytes_per_token.max(1);
-        usize::try_from(left).unwrap_or(usize::MAX).min(self.context_length())
+        let context = match &self.experts {
+            Some(_) => self.plan.comfortable_tokens(),
+            None => self.context_length(),
+        };
+        if self.memory_need(context).fits() {
+            return context;
+        }
+        let (mut fits, mut too_many) = (0, context);
+        while too_many - fits > 1 {
+            let middle = fits + (too_many - fits) / 2;
+            if self.memory_need(middle).fits() { fits = middle } else { too_many = middle }
+        }
+        fits
     }
 
-    fn check_memory(&self, tokens: usize) -> Result<(), EngineError> {
+    /// Sees to it that a sequence of `tokens` tokens (prompt and output) beside everything that is running has the memory
+    /// it needs: what routed experts have of it is given back.
+    ///
+    /// # Errors
+    /// The budget does not hold it.
+    pub fn make_room(&mut self, tokens: usize) -> Result<(), EngineError> {
         let need = self.memory_need(tokens);
-        if need.fits() { Ok(()) } else { Err(EngineError::Memory(need)) }
+        self.make_room_for(need)
+    }
+
+    pub(crate) fn make_room_for(&mut self, need: MemoryNeed) -> Result<(), EngineError> {
+        need.check()?;
+        while need.total().saturating_add(self.prefixes.bytes()) > need.budget
+            && self.prefixes.forget_oldest()
+        {}
+        if let Some(experts) = &self.experts {
+            if self.sequences.is_empty() {
+                // A long prompt has left them larger than what comes next may need.
+                (self.scratch, self.logits) = (Scratch::default(), Vec::new());
+            }
+            let room = need.room_for_experts().saturating_sub(self.prefixes.bytes());
+            let count = room / experts.buffer_bytes().max(1);
+            experts.set_capacity(usize::try_from(count).unwrap_or(usize::MAX));
+        }
+        Ok(())
+    }
+
+    /// How routed experts are kept and read; `None` if all of them stay in memory.
+    pub fn expert_cache(&self) -> Option<ExpertCacheReport> {
+        self.experts.as_ref().map(|experts| ExpertCacheReport {
+            stats: experts.stats(),
+            in_memory: experts.capacity(),
+            total: experts.len(),
+            expert_bytes: experts.buffer_bytes(),
+            top_tenth_share: experts.top_tenth_share(),
+        })
     }
 
     /// Starts a sequence.
@@ -207,16 +270,17 @@ impl Engine {
             return Err(EngineError::ContextExceeded { tokens: prompt_len, context_length });
         }
         let limit = request.max_new_tokens.min(context_length - prompt_len);
-        self.check_memory(prompt_len + limit)?;
+        self.memory_need(prompt_len + limit).check()?;
         let reserve = prompt_len + limit.min(RESERVE_TOKENS);
         let state = match self.prefixes.take(&request.prompt) {
             Some(mut state) => {
+                state.shrink(reserve);
                 state.reserve(reserve)?;
                 state
             }
-            None => self.model.new_state(self.kv_format, reserve, self.speculation.is_enabled())?,
+            None => self.model.new_state(self.kv_format(), reserve, self.speculation.is_enabled())?,
         };
-        self.forget_prefixes_over_budget(prompt_len + limit);
+        self.make_room(prompt_len + limit)?;
         let id = SequenceId(self.next_id);
         self.next_id += 1;
         let constrained = request.constraint.is_some() && !request.constraint_waits;
@@ -271,6 +335,7 @@ impl Engine {
         if outputs.is_err() {
             // Their states may have been left half way.
             self.sequences.clear();
+            let _ = self.make_room(0);
         }
         outputs
     }
@@ -282,7 +347,11 @@ impl Engine {
         let grants = self.grants();
         self.draft()?;
         let only_decodes = self.sequences.values().all(|s| !s.in_prompt());
-        let rows = self.forward(&grants)?;
+        let rows = match self.forward(&grants) {
+            Ok(rows) => rows,
+            Err(StepFailure::Everyone(error)) => return Err(error),
+            Err(StepFailure::Some(outputs)) => return Ok(outputs),
+        };
         let outputs = self.choose(&rows, observer);
         self.finish(&outputs);
         let produced = outputs.iter().map(|output| output.token_ids.len()).sum();
@@ -299,8 +368,9 @@ impl Engine {
     }
 
     /// One forward pass over everything; the number of logit rows of each sequence, in the order of ids.
-    fn forward(&mut self, grants: &[usize]) -> Result<Vec<usize>, EngineError> {
+    fn forward(&mut self, grants: &[usize]) -> Result<Vec<usize>, StepFailure> {
         let mut rows = Vec::with_capacity(grants.len());
+        let starts: Vec<usize> = self.sequences.values().map(|sequence| sequence.state.len()).collect();
         let mut feeds: Vec<(Vec<u32>, LogitsWanted, Phase)> = Vec::with_capacity(grants.len());
         for (sequence, &grant) in self.sequences.values().zip(grants) {
             let from = sequence.state.len();
@@ -330,8 +400,37 @@ impl Engine {
                 });
             }
         }
-        self.model.forward(&self.cpu, &mut segments, &mut self.scratch, &mut self.logits)?;
-        Ok(rows)
+        match self.model.forward(&self.cpu, &mut segments, &mut self.scratch, &mut self.logits) {
+            Ok(()) => Ok(rows),
+            Err(ForwardError::Expert { reason, segments }) => {
+                let fed = self.sequences.keys().zip(&feeds).filter(|(_, (tokens, ..))| !tokens.is_empty());
+                let fed: Vec<SequenceId> = fed.map(|(id, _)| *id).collect();
+                let lost = segments.into_iter().filter_map(|segment| fed.get(segment).copied());
+                Err(StepFailure::Some(self.undo(&starts, lost, &reason)))
+            }
+            Err(error) => Err(StepFailure::Everyone(error.into())),
+        }
+    }
+
+    /// Undoes a step that could not be computed: the sequences that cannot go on are told why and are gone, the others
+    /// are as long as they were (`starts`, in the order of ids).
+    fn undo(
+        &mut self,
+        starts: &[usize],
+        lost: impl Iterator<Item = SequenceId>,
+        reason: &str,
+    ) -> Vec<StepOutput> {
+        for (sequence, &start) in self.sequences.values_mut().zip(starts) {
+            sequence.state.rewind(start);
+        }
+        let gone = |id| {
+            self.sequences.remove(&id)?;
+            let finish = Some(Err(SequenceError::Weights { reason: reason.to_string() }));
+            Some(StepOutput { id, token_ids: Vec::new(), finish })
+        };
+        let outputs = lost.filter_map(gone).collect();
+        let _ = self.make_room(0);
+        outputs
     }
 
     /// Chooses the next tokens of every sequence that has logits.
@@ -369,15 +468,8 @@ impl Engine {
         let mut tokens = sequence.tokens;
         tokens.truncate(reusable);
         self.prefixes.keep(tokens, sequence.state);
-        self.forget_prefixes_over_budget(0);
-    }
-
-    /// Kept states are worth less than anything else that memory is for.
-    fn forget_prefixes_over_budget(&mut self, new_tokens: usize) {
-        let need = self.memory_need(new_tokens);
-        while need.total().saturating_add(self.prefixes.bytes()) > need.budget
-            && self.prefixes.forget_oldest()
-        {}
+        // What runs had room before.
+        let _ = self.make_room(0);
     }
 
     pub(crate) fn check_tokens(&self, tokens: &[u32]) -> Result<(), EngineError> {

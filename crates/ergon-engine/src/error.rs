@@ -19,6 +19,14 @@ pub enum EngineError {
     /// The instruction set that was asked for is not there.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// The threads that read routed experts cannot be started.
+    #[error(
+        "no thread can be started to read experts ({reason}); allow more threads, or raise the memory budget"
+    )]
+    Readers {
+        /// The reason the operating system gave.
+        reason: std::io::Error,
+    },
     /// The forward pass failed.
     #[error(transparent)]
     Forward(#[from] ForwardError),
@@ -79,4 +87,10 @@ pub enum SequenceError {
     /// The grammar cannot be followed.
     #[error(transparent)]
     Constraint(#[from] ConstraintError),
+    /// Weights that it needs cannot be read.
+    #[error("{reason}")]
+    Weights {
+        /// File, tensor and reason.
+        reason: String,
+    },
 }

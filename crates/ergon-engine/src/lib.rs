@@ -7,7 +7,7 @@
 //! Where to read on:
 //! - `engine` (add, step, cancel), `sequence` (how one sequence takes its next tokens), `schedule` (who feeds how much),
 //!   `prefix` (KV caches kept for the next prompt), `speculative` (drafts of the multi-token-prediction layer), `memory`
-//!   (what work will need), `score` (teacher forcing);
+//!   (what work will need), `residency` (routed experts that do not all fit), `score` (teacher forcing);
 //! - `sampler` and `rng` (from logits to a token), `constraint` (grammars), `observer` (how text steers tokens);
 //! - `policy` (a driver: pictures and words in, plans out);
 //! - `generation`, `prompt`, `text_sequence`, `completion` (the text layer), `reasoning` (`<think>`), `stop`.
@@ -23,6 +23,7 @@ mod policy;
 mod prefix;
 mod prompt;
 mod reasoning;
+mod residency;
 mod rng;
 mod sampler;
 mod schedule;
@@ -37,13 +38,14 @@ pub use constraint::{Constraint, ConstraintCompiler, ConstraintError, Grammar, M
 pub use engine::{Engine, EngineOptions, SequenceId, StepOutput};
 pub use error::{EngineError, SequenceError};
 pub use generation::{Generation, GenerationError, GenerationRequest, MAX_STOP_STRINGS};
-pub use memory::MemoryNeed;
+pub use memory::{MemoryNeed, MemoryPlan};
 pub use observer::{TokenObserver, Unobserved, Verdict};
 pub use policy::{
     DriverPolicy, FIRST_NOISE_SCALE, PolicyError, PolicyOptions, Proposal, StageTimings, Thought,
 };
 pub use prompt::{Prompt, TextTools};
 pub use reasoning::{CLOSE_TAG, OPEN_TAG, Piece, ReasoningSplitter, is_opened_by};
+pub use residency::{ExpertCacheReport, ExpertStats};
 pub use sampler::{SamplingError, SamplingParams};
 pub use score::Score;
 pub use sequence::SequenceRequest;

@@ -2,14 +2,31 @@
 
 use std::fmt;
 
-use ergon_model::{AttentionConfig, Config};
+use ergon_checkpoint::Checkpoint;
+use ergon_model::{
+    AttentionConfig, Config, HEADS_PER_EXPANSION, KvFormat, Model, ModelError, ModelSummary,
+    is_routed_expert, kv_bytes_per_token,
+};
 use ergon_types::ByteSize;
+
+use crate::engine::EngineOptions;
+use crate::error::EngineError;
+use crate::residency::buffer_bytes;
+
+/// What an engine takes besides all that is counted one by one: stacks of threads, what the allocator keeps of freed
+/// memory, pages of headers and small tensors.
+pub(crate) const SLACK_BYTES: u64 = 24 << 20;
 
 /// Memory by kind, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryNeed {
-    /// Weights that stay in memory.
+    /// What the process held before the model came, and slack.
+    pub process: u64,
+    /// Weights that stay in memory: all of them, or all but the routed experts.
     pub weights: u64,
+    /// The smallest cache of routed experts that a step can be computed with; 0 if they all stay in memory. A larger one
+    /// gets what the other kinds leave of the budget.
+    pub expert_cache: u64,
     /// KV caches of running sequences, the new one included.
     pub kv_cache: u64,
     /// Tokens for which the new sequence needs a KV cache.
@@ -23,39 +40,189 @@ pub struct MemoryNeed {
 impl MemoryNeed {
     /// The sum of all kinds.
     pub fn total(&self) -> u64 {
-        self.weights.saturating_add(self.kv_cache).saturating_add(self.working)
+        [self.process, self.weights, self.expert_cache, self.kv_cache, self.working]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 
     /// Whether it fits the budget.
     pub fn fits(&self) -> bool {
         self.total() <= self.budget
     }
+
+    pub(crate) fn check(self) -> Result<(), EngineError> {
+        if self.fits() { Ok(()) } else { Err(EngineError::Memory(self)) }
+    }
+
+    /// What the budget leaves for a cache of routed experts, the smallest one included.
+    pub(crate) fn room_for_experts(&self) -> u64 {
+        self.budget.saturating_sub(self.total() - self.expert_cache)
+    }
 }
 
 impl fmt::Display for MemoryNeed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = |bytes: u64| ByteSize(bytes);
-        write!(
-            f,
-            "{} of memory are needed, the budget is {}: weights {}, KV cache {} ({} tokens), working memory {}; ",
-            size(self.total()),
-            size(self.budget),
-            size(self.weights),
-            size(self.kv_cache),
-            self.kv_tokens,
-            size(self.working)
-        )?;
-        if self.weights.saturating_add(self.working) > self.budget {
-            f.write_str("take a smaller or more strongly quantised model, or raise the budget")
+        write!(f, "{} of memory are needed, the budget is {}: ", size(self.total()), size(self.budget))?;
+        if self.expert_cache > 0 {
+            let (weights, cache) = (size(self.weights), size(self.expert_cache));
+            write!(f, "weights without routed experts {weights}, smallest expert cache {cache}")?;
         } else {
-            f.write_str("shorten the prompt or generate fewer tokens, or raise the budget")
+            write!(f, "weights {}", size(self.weights))?;
+        }
+        let (kv, tokens) = (size(self.kv_cache), self.kv_tokens);
+        write!(f, ", KV cache {kv} ({tokens} tokens), working memory {}", size(self.working))?;
+        if self.process > 0 {
+            write!(f, ", the program itself {}", size(self.process))?;
+        }
+        if self.total() - self.kv_cache > self.budget {
+            f.write_str("; take a smaller or more strongly quantised model, or raise the budget")
+        } else {
+            f.write_str("; shorten the prompt or generate fewer tokens, or raise the budget")
         }
     }
 }
 
+/// Tokens of context that a model must have room for if all its weights are to stay in memory.
+const COMFORTABLE_TOKENS: usize = 4096;
+/// Where experts are read, a longer piece of a prompt reads each of them less often, but its buffers take room from them: at
+/// most this part of the budget.
+const WORKING_SHARE: u64 = 8;
+/// Pieces of a prompt are not made shorter than this.
+const LEAST_CHUNK_TOKENS: usize = 64;
+
+/// How a model is to use a budget, known from its headers.
+#[derive(Clone, Debug)]
+pub struct MemoryPlan {
+    config: Config,
+    budget: u64,
+    process: u64,
+    /// Weights but the routed experts.
+    resident: u64,
+    routed: u64,
+    /// Whether routed experts are read when they are visited.
+    streams: bool,
+    /// Routed experts in all layers, and the memory that one of them takes.
+    experts: u64,
+    expert: u64,
+    kv_format: KvFormat,
+    kv_per_token: u64,
+    chunk: usize,
+}
+
+impl MemoryPlan {
+    /// The plan for a model that has not been loaded.
+    ///
+    /// # Errors
+    /// The checkpoint cannot be run.
+    pub fn of_checkpoint(checkpoint: &Checkpoint, options: &EngineOptions) -> Result<MemoryPlan, ModelError> {
+        let model = Model::load(checkpoint)?;
+        let summary = ModelSummary::of_model(checkpoint, &model);
+        Ok(MemoryPlan::new(&model, &summary, checkpoint, options))
+    }
+
+    pub(crate) fn new(
+        model: &Model,
+        summary: &ModelSummary,
+        checkpoint: &Checkpoint,
+        options: &EngineOptions,
+    ) -> MemoryPlan {
+        let config = model.config();
+        let drafts = usize::from(options.speculative && model.has_mtp());
+        let kv_format = options.kv_format.unwrap_or_else(|| summary.default_kv_format());
+        let bytes = |counts: &dyn Fn(&str) -> bool| -> u64 {
+            let tensors = checkpoint.tensors().filter(|tensor| counts(&tensor.name));
+            tensors.map(|tensor| tensor.data.len() as u64).sum()
+        };
+        let after = config.num_hidden_layers;
+        let of_drafts = [format!("model.layers.{after}."), format!("blk.{after}.")];
+        let of_drafts = |name: &str| of_drafts.iter().any(|prefix| name.starts_with(prefix));
+        // Scales of FP8 matrices are taken into memory when the matrices are bound.
+        let scales = bytes(&|name| is_expert_scale(name) && !of_drafts(name));
+        let mut places = model.expert_places();
+        places.retain(|place| place.layer < after);
+        let mut plan = MemoryPlan {
+            config: config.clone(),
+            experts: places.len() as u64,
+            budget: options.memory_budget_bytes.unwrap_or(u64::MAX),
+            process: options.process_bytes.saturating_add(SLACK_BYTES),
+            resident: summary.bytes_resident.saturating_add(scales),
+            routed: summary.bytes_routed_experts.saturating_sub(scales),
+            streams: false,
+            expert: buffer_bytes(&places),
+            kv_format,
+            kv_per_token: kv_bytes_per_token(config, kv_format, drafts) as u64,
+            chunk: options.prefill_chunk_tokens.max(1),
+        };
+        let tokens = plan.comfortable_tokens();
+        plan.streams = plan.routed > 0 && !plan.need(tokens, 0, tokens, 1).fits();
+        if plan.streams {
+            plan.resident = plan.resident.saturating_sub(bytes(&of_drafts));
+            plan.kv_per_token = kv_bytes_per_token(config, kv_format, 0) as u64;
+            let most = plan.budget / WORKING_SHARE;
+            let too_much = |need: MemoryNeed| need.working > most || !need.fits();
+            while plan.chunk > LEAST_CHUNK_TOKENS && too_much(plan.need_for(tokens)) {
+                plan.chunk = (plan.chunk / 2).max(LEAST_CHUNK_TOKENS);
+            }
+        }
+        plan
+    }
+
+    /// What a new sequence of `tokens` tokens needs beside `running` tokens of others. `longest` is the longest sequence,
+    /// `sequences` how many there are with the new one.
+    pub(crate) fn need(&self, tokens: usize, running: usize, longest: usize, sequences: usize) -> MemoryNeed {
+        let in_tokens = |n: usize| (n as u64).saturating_mul(self.kv_per_token);
+        let top_k = self.config.moe.as_ref().map_or(0, |moe| moe.num_experts_per_tok) as u64;
+        MemoryNeed {
+            process: self.process,
+            weights: if self.streams { self.resident } else { self.resident.saturating_add(self.routed) },
+            expert_cache: if self.streams { top_k.saturating_mul(self.expert) } else { 0 },
+            kv_cache: in_tokens(running).saturating_add(in_tokens(tokens)),
+            kv_tokens: tokens,
+            working: working_bytes(&self.config, self.chunk + sequences, 1 + sequences, longest),
+            budget: self.budget,
+        }
+    }
+
+    /// Tokens that a plan has in view when nobody says how many.
+    pub fn comfortable_tokens(&self) -> usize {
+        COMFORTABLE_TOKENS.min(self.config.max_position_embeddings)
+    }
+
+    /// What one sequence of `tokens` tokens needs; the room that is left goes to routed experts, if they are read.
+    pub fn need_for(&self, tokens: usize) -> MemoryNeed {
+        self.need(tokens, 0, tokens, 1)
+    }
+
+    /// Whether routed experts are read as they are visited.
+    pub fn streams(&self) -> bool {
+        self.streams
+    }
+
+    /// Routed experts that have room beside a need; all of them if they are not read.
+    pub fn experts_in_memory(&self, need: &MemoryNeed) -> Option<u64> {
+        self.streams.then(|| self.experts.min(need.room_for_experts() / self.expert.max(1)))
+    }
+
+    pub(crate) fn kv_format(&self) -> KvFormat {
+        self.kv_format
+    }
+
+    /// Prompt tokens of a step.
+    pub fn chunk_tokens(&self) -> usize {
+        self.chunk
+    }
+}
+
+/// Block scales of routed experts in FP8, which are stored as tensors of their own.
+fn is_expert_scale(name: &str) -> bool {
+    is_routed_expert(name) && name.ends_with("_scale_inv")
+}
+
 /// Bytes of the buffers of a step over `rows` tokens that computes `logit_rows` rows of logits. An estimate from the
-/// shapes: every part of a layer at once, which no step holds.
-pub(crate) fn working_bytes(config: &Config, rows: usize, logit_rows: usize) -> u64 {
+/// shapes: every part of a layer at once, which no step holds. `positions` are those of the longest sequence: latent
+/// attention expands its cache for a few heads at a time when it reads a prompt.
+pub(crate) fn working_bytes(config: &Config, rows: usize, logit_rows: usize, positions: usize) -> u64 {
     let heads = config.num_attention_heads;
     let attention = match &config.attention {
         AttentionConfig::Gqa(gqa) => (2 * heads + 2 * gqa.num_key_value_heads) * gqa.head_dim,
@@ -71,8 +238,16 @@ pub(crate) fn working_bytes(config: &Config, rows: usize, logit_rows: usize) -> 
     let per_row = 6 * config.hidden_size + 3 * config.intermediate_size + attention + experts;
     // Activations are kept as f32 and once more, quantised, for the products.
     let activations = (per_row as u64).saturating_mul(rows as u64).saturating_mul(5);
+    let per_position = match &config.attention {
+        AttentionConfig::Gqa(_) => 0,
+        AttentionConfig::Mla(mla) => {
+            let per_head = mla.qk_head_dim() + mla.v_head_dim;
+            2 * mla.cache_width() + 2 * HEADS_PER_EXPANSION.min(heads) * per_head
+        }
+    };
+    let expanded = (per_position as u64).saturating_mul(positions as u64).saturating_mul(4);
     let logits = (config.vocab_size as u64).saturating_mul(logit_rows as u64).saturating_mul(4);
-    activations.saturating_add(logits)
+    activations.saturating_add(expanded).saturating_add(logits)
 }
 
 #[cfg(test)]
@@ -87,6 +262,7 @@ mod tests {
             kv_tokens: 9000,
             working: 1 << 20,
             budget: 4 << 30,
+            ..MemoryNeed::default()
         };
         assert!(!need.fits());
         let text = need.to_string();
@@ -98,5 +274,9 @@ mod tests {
         let heavy = MemoryNeed { budget: 1 << 30, ..need };
         assert!(heavy.to_string().contains("smaller"));
         assert!(MemoryNeed { budget: need.total(), ..need }.fits());
+        let streamed = MemoryNeed { expert_cache: 512 << 20, ..need };
+        assert!(streamed.to_string().contains("smallest expert cache 512.00 MiB"), "{streamed}");
+        let roomy = MemoryNeed { budget: streamed.total() + 5, ..streamed };
+        assert_eq!(roomy.room_for_experts(), (512 << 20) + 5);
     }
 }

@@ -47,11 +47,21 @@ impl Engine {
         let vocab = self.model.config().vocab_size;
         let chunk = self.options.prefill_chunk_tokens.min(LOGITS_BYTES / 4 / vocab.max(1)).max(1);
         let mut need = self.memory_need(tokens.len());
-        need.working = working_bytes(self.model.config(), chunk, chunk);
-        if !need.fits() {
-            return Err(EngineError::Memory(need));
-        }
-        let mut state = self.model.new_state(self.kv_format, tokens.len(), false)?;
+        need.working = working_bytes(self.model.config(), chunk, chunk, tokens.len());
+        self.make_room_for(need)?;
+        let score = self.score_in_room(tokens, chunk, &mut rows);
+        let _ = self.make_room(0);
+        score
+    }
+
+    fn score_in_room(
+        &mut self,
+        tokens: &[u32],
+        chunk: usize,
+        rows: &mut impl FnMut(usize, &[f32], usize),
+    ) -> Result<Score, EngineError> {
+        let vocab = self.model.config().vocab_size;
+        let mut state = self.model.new_state(self.kv_format(), tokens.len(), false)?;
         let mut nll = 0.0;
         for first in (0..tokens.len()).step_by(chunk) {
             let end = (first + chunk).min(tokens.len());

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use ergon_checkpoint::{Checkpoint, CheckpointKind, Tensor};
+use ergon_checkpoint::{Checkpoint, CheckpointKind, Tensor, TensorBytes};
 use ergon_kernels::{Cpu, MatrixRef, dequantize_row};
 use ergon_types::WeightFormat;
 
@@ -19,12 +19,19 @@ pub(crate) struct Binder<'a> {
     config: &'a Config,
     /// What stands before the names of the decoder's tensors: `language_model.` where it is a part of a larger model.
     prefix: &'static str,
+    /// Whether matrices are read into memory here. The routed experts never are: they are read when they are visited.
+    in_memory: bool,
     used: RefCell<HashSet<String>>,
 }
 
 impl<'a> Binder<'a> {
     pub(crate) fn new(checkpoint: &'a Checkpoint, config: &'a Config) -> Binder<'a> {
-        Binder { checkpoint, config, prefix: "", used: RefCell::new(HashSet::new()) }
+        Binder { checkpoint, config, prefix: "", in_memory: false, used: RefCell::new(HashSet::new()) }
+    }
+
+    /// Matrices are copies in memory, and of the routed experts only the places are taken.
+    pub(crate) fn in_memory(checkpoint: &'a Checkpoint, config: &'a Config) -> Binder<'a> {
+        Binder { in_memory: true, ..Binder::new(checkpoint, config) }
     }
 
     /// A decoder whose tensors have `prefix` before their names. What [`Binder::whole_matrix`] and its siblings bind is
@@ -35,6 +42,11 @@ impl<'a> Binder<'a> {
         prefix: &'static str,
     ) -> Binder<'a> {
         Binder { prefix, ..Binder::new(checkpoint, config) }
+    }
+
+    /// Whether routed experts stay where they are while everything else is read into memory.
+    pub(crate) fn leaves_experts(&self) -> bool {
+        self.in_memory
     }
 
     /// The matrix `[rows, cols]` named `name`.
@@ -85,17 +97,36 @@ impl<'a> Binder<'a> {
         part: Part,
         [count, rows, cols]: [usize; 3],
     ) -> Result<Option<Matrix>, ModelError> {
-        self.find(place, part, "weight").map(|tensor| self.stack(tensor, [count, rows, cols])).transpose()
+        let Some(tensor) = self.find(place, part, "weight") else { return Ok(None) };
+        let shape = self.stack_shape(tensor, [count, rows, cols])?;
+        self.bind(tensor, &shape).map(Some)
     }
 
-    fn stack(&self, tensor: &Tensor, [count, rows, cols]: [usize; 3]) -> Result<Matrix, ModelError> {
+    /// Matrices of all experts stored as one tensor, if it is there.
+    fn optional_experts(
+        &self,
+        place: Place,
+        part: Part,
+        extents: [usize; 3],
+    ) -> Result<Option<Matrix>, ModelError> {
+        self.find(place, part, "weight").map(|tensor| self.stored_experts(tensor, extents)).transpose()
+    }
+
+    fn stored_experts(&self, tensor: &Tensor, extents: [usize; 3]) -> Result<Matrix, ModelError> {
+        self.bind_stored(tensor, &self.stack_shape(tensor, extents)?)
+    }
+
+    /// The shape that a tensor of stacked matrices must have.
+    fn stack_shape(
+        &self,
+        tensor: &Tensor,
+        [count, rows, cols]: [usize; 3],
+    ) -> Result<Vec<usize>, ModelError> {
         if tensor.format == Some(WeightFormat::F8E4M3) {
             // Its scale blocks would have to restart at each expert, and no published file does this.
             return Err(self.wrong_format(tensor, "for a stack of matrices"));
         }
-        let flat = [count * rows, cols];
-        let shape: &[usize] = if tensor.shape.len() == 2 { &flat } else { &[count, rows, cols] };
-        self.bind(tensor, shape)
+        Ok(if tensor.shape.len() == 2 { vec![count * rows, cols] } else { vec![count, rows, cols] })
     }
 
     /// A matrix with its bias, if it has one.
@@ -139,7 +170,7 @@ impl<'a> Binder<'a> {
         width: usize,
         hidden: usize,
     ) -> Result<Vec<Expert>, ModelError> {
-        if let Some(fused) = self.optional_stack(place, Part::ExpertsGateUp, [count, 2 * width, hidden])? {
+        if let Some(fused) = self.optional_experts(place, Part::ExpertsGateUp, [count, 2 * width, hidden])? {
             let down = self.stacked_down(place, count, width, hidden)?;
             return (0..count)
                 .map(|expert| {
@@ -171,10 +202,10 @@ impl<'a> Binder<'a> {
             (CheckpointKind::HuggingFace, Place::Layer(layer)) => {
                 let name = format!("model.layers.{layer}.{HF_STACKED_EXPERTS_DOWN}");
                 let tensor = self.find_stem(&name, "weight").ok_or_else(|| self.missing_name(name))?;
-                self.stack(tensor, shape)
+                self.stored_experts(tensor, shape)
             }
             _ => self
-                .optional_stack(place, Part::ExpertsDown, shape)?
+                .optional_experts(place, Part::ExpertsDown, shape)?
                 .ok_or_else(|| self.missing(place, Part::ExpertsDown)),
         }
     }
@@ -187,27 +218,30 @@ impl<'a> Binder<'a> {
         rows: usize,
         cols: usize,
     ) -> Result<Vec<Matrix>, ModelError> {
-        match self.checkpoint.kind() {
-            CheckpointKind::Gguf => {
-                let stack = self
-                    .optional_stack(place, part, [count, rows, cols])?
-                    .ok_or_else(|| self.missing(place, part))?;
-                Ok((0..count).map(|expert| stack.row_slice(expert * rows..(expert + 1) * rows)).collect())
-            }
-            CheckpointKind::HuggingFace => {
-                let pattern = stem(self.checkpoint.kind(), place, part).unwrap_or_default();
-                (0..count)
-                    .map(|expert| {
-                        let name = pattern.replace("{}", &expert.to_string());
-                        let tensor = self.find_stem(&name, "weight");
-                        self.bind(
-                            tensor.ok_or_else(|| self.missing_name(format!("{name}.weight")))?,
-                            &[rows, cols],
-                        )
-                    })
-                    .collect()
-            }
+        if self.checkpoint.kind() == CheckpointKind::Gguf
+            && let Some(stack) = self.optional_experts(place, part, [count, rows, cols])?
+        {
+            return Ok((0..count)
+                .map(|expert| stack.row_slice(expert * rows..(expert + 1) * rows))
+                .collect());
         }
+        // One tensor for each expert: as Hugging Face stores them, and GGUF files for this runtime.
+        let pattern = stem(self.checkpoint.kind(), place, part).unwrap_or_default();
+        let one = |expert: usize| {
+            let name = match self.checkpoint.kind() {
+                CheckpointKind::HuggingFace => pattern.replace("{}", &expert.to_string()),
+                CheckpointKind::Gguf => pattern.replace("_exps", &format!(".{expert}")),
+            };
+            match self.find_stem(&name, "weight") {
+                Some(tensor) => self.bind_stored(tensor, &[rows, cols]),
+                // A file without any is asked for the form that everyone writes.
+                None if expert == 0 && self.checkpoint.kind() == CheckpointKind::Gguf => {
+                    Err(self.missing(place, part))
+                }
+                None => Err(self.missing_name(format!("{name}.weight"))),
+            }
+        };
+        (0..count).map(one).collect()
     }
 
     /// Whether names and conventions are those of the Hugging Face hub.
@@ -277,10 +311,24 @@ impl<'a> Binder<'a> {
 
     /// A tensor of the given shape as a matrix whose columns are the innermost extent.
     fn bind(&self, tensor: &Tensor, shape: &[usize]) -> Result<Matrix, ModelError> {
+        if self.in_memory {
+            // Checked before it is read.
+            self.check(tensor, shape, "for a weight matrix")?;
+            return self.bind_bytes(tensor, shape, tensor.data.to_memory()?);
+        }
+        self.bind_stored(tensor, shape)
+    }
+
+    /// As [`Binder::bind`], and its bytes stay in their file.
+    fn bind_stored(&self, tensor: &Tensor, shape: &[usize]) -> Result<Matrix, ModelError> {
+        self.bind_bytes(tensor, shape, tensor.data.clone())
+    }
+
+    fn bind_bytes(&self, tensor: &Tensor, shape: &[usize], data: TensorBytes) -> Result<Matrix, ModelError> {
         let format = self.check(tensor, shape, "for a weight matrix")?;
         let (cols, rows) = shape.split_last().map_or((1, 1), |(cols, outer)| (*cols, outer.iter().product()));
         let wrong = |source| ModelError::Matrix { path: self.path(), name: tensor.name.clone(), source };
-        let matrix = Matrix::new(format, rows, cols, tensor.data.clone()).map_err(wrong)?;
+        let matrix = Matrix::new(tensor, format, [rows, cols], data).map_err(wrong)?;
         if format != WeightFormat::F8E4M3 {
             return Ok(matrix);
         }

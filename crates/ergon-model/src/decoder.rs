@@ -1,17 +1,21 @@
 //! The pass over the layers: embedding, attention and feed-forward with their residuals, final norm, head.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use ergon_checkpoint::Checkpoint;
 use ergon_kernels::{Activations, Cpu, dequantize_row, matmul, ops};
 
+use crate::binder::Binder;
 use crate::config::{AttentionConfig, Config};
 use crate::error::{ForwardError, ModelError};
+use crate::experts::{ExpertPlace, ExpertStore};
 use crate::matrix::Matrix;
+use crate::moe::{ExpertAccess, LostExpert};
 use crate::rope::{RopeTable, Rotations};
 use crate::scratch::{RotationBuffers, Scratch, StepScratch, sized};
-use crate::state::{KvFormat, LayerCache, SequenceState, cache_widths};
-use crate::weights::{AttentionWeights, FeedForwardWeights, LayerWeights, Weights};
+use crate::state::{KvFormat, LayerCache, SequenceState, kv_bytes_per_token};
+use crate::weights::{AttentionWeights, Expert, FeedForwardWeights, LayerWeights, Weights};
 
 /// Which of two formulas latent attention uses; grouped-query attention has one. Each is the same bits however a
 /// sequence is cut into steps; between the two, results differ by rounding.
@@ -108,6 +112,8 @@ pub struct Model {
     pub(crate) config: Config,
     pub(crate) weights: Weights,
     rope: RopeTable,
+    /// Where routed experts come from that are not bound to memory.
+    expert_store: Option<Arc<dyn ExpertStore>>,
 }
 
 impl Model {
@@ -123,10 +129,46 @@ impl Model {
         Ok(Model::new(config, weights, factors.as_deref()))
     }
 
+    /// As [`Model::load`], and everything but the routed experts is read into memory; a multi-token-prediction layer is left
+    /// out. Their places
+    /// ([`Model::expert_places`]) go to a store, without which ([`Model::set_expert_store`]) they stay mapped.
+    ///
+    /// # Errors
+    /// As [`Model::load`], or weights cannot be read.
+    pub fn load_without_experts(checkpoint: &Checkpoint) -> Result<Model, ModelError> {
+        let config = Config::from_checkpoint(checkpoint)
+            .map_err(|source| ModelError::Config { path: checkpoint.path().to_path_buf(), source })?;
+        let binder = Binder::in_memory(checkpoint, &config);
+        let weights = Weights::bind_with(&binder, &config)?;
+        binder.finish()?;
+        let factors = crate::binder::rope_factors(checkpoint, &config)?;
+        Ok(Model::new(config, weights, factors.as_deref()))
+    }
+
+    /// Where every routed expert is stored, by layer and number; those in memory are left out.
+    pub fn expert_places(&self) -> Vec<ExpertPlace> {
+        let mut places = Vec::new();
+        let after = self.weights.nextn.iter().map(|nextn| &nextn.layer);
+        for (layer, weights) in self.weights.layers.iter().chain(after).enumerate() {
+            let FeedForwardWeights::Moe(moe) = &weights.feed_forward else { continue };
+            for (expert, Expert { gate, up, down }) in moe.experts.iter().enumerate() {
+                if let (Some(gate), Some(up), Some(down)) = (gate.place(), up.place(), down.place()) {
+                    places.push(ExpertPlace { layer, expert, parts: [gate, up, down] });
+                }
+            }
+        }
+        places
+    }
+
+    /// From now on, routed experts come from a store that knows all of [`Model::expert_places`].
+    pub fn set_expert_store(&mut self, store: Arc<dyn ExpertStore>) {
+        self.expert_store = Some(store);
+    }
+
     /// A decoder of weights that have been bound already; `rope_factors` as in [`RopeTable::new`].
     pub(crate) fn new(config: Config, weights: Weights, rope_factors: Option<&[f32]>) -> Model {
         let rope = RopeTable::new(&config.rope, rope_factors);
-        Model { config, weights, rope }
+        Model { config, weights, rope, expert_store: None }
     }
 
     /// The shape of the decoder.
@@ -159,8 +201,7 @@ impl Model {
 
     /// Bytes of keys and values that one token adds.
     pub fn kv_bytes_per_token(&self, format: KvFormat) -> usize {
-        let (k, v) = cache_widths(&self.config);
-        (k + v) * format.bytes() * self.config.num_hidden_layers
+        kv_bytes_per_token(&self.config, format, 0)
     }
 
     /// Appends each segment's tokens to its state and writes the wanted logits, `[wanted, vocab_size]` in the order of
@@ -168,7 +209,7 @@ impl Model {
     ///
     /// # Errors
     /// A token is outside the vocabulary, a sequence would outgrow the context, or memory is refused; no state has
-    /// changed then.
+    /// changed then. Or a routed expert cannot be read: [`SequenceState::rewind`] to the length before undoes the step.
     pub fn forward(
         &self,
         cpu: &Cpu,
@@ -216,7 +257,7 @@ impl Model {
         self.fill_inputs(cpu, segments, &spans, hidden);
         for (index, layer) in self.weights.layers.iter().enumerate() {
             let caches = segments.iter_mut().map(|segment| &mut segment.state.layers[index]).collect();
-            self.layer(layer, LayerStep { step: &step, layer: index, caches }, buffers, hidden);
+            self.layer(layer, LayerStep { step: &step, layer: index, caches }, buffers, hidden)?;
         }
         self.wanted_logits(cpu, segments, &spans, hidden, buffers, logits);
         for (segment, span) in segments.iter_mut().zip(&spans) {
@@ -331,7 +372,9 @@ impl Model {
         run: LayerStep,
         buffers: &mut StepScratch,
         hidden: &mut [f32],
-    ) {
+    ) -> Result<(), ForwardError> {
+        let access = ExpertAccess { layer: run.layer, store: self.expert_store.as_deref() };
+        let spans = run.step.spans;
         let StepScratch { normed, output, activations, attention, mlp, moe } = buffers;
         let cpu = run.step.cpu;
         let (eps, width) = (self.config.rms_norm_eps, self.config.hidden_size);
@@ -361,10 +404,13 @@ impl Model {
             FeedForwardWeights::Moe(weights) => {
                 let config = self.config.moe.as_ref().expect("experts are bound only with a config for them");
                 let x = activations.prepare(cpu, normed, width, weights.input_formats());
-                weights.forward(cpu, config, x, moe, output);
+                weights
+                    .forward(cpu, config, access, x, moe, output)
+                    .map_err(|lost| lost_segments(lost, spans))?;
             }
         }
         ops::add_in_place(cpu, hidden, output);
+        Ok(())
     }
 
     fn wanted_logits(
@@ -402,6 +448,13 @@ impl Model {
         let x = buffers.activations.prepare(cpu, normed, width, [head.format()]);
         head_logits(cpu, head, x, logits);
     }
+}
+
+/// The segments whose tokens visit an expert that cannot be had.
+fn lost_segments(lost: LostExpert, spans: &[Span]) -> ForwardError {
+    let hit = |span: &Span| lost.tokens.iter().any(|&token| span.rows.contains(&(token as usize)));
+    let segments = (0..spans.len()).filter(|&index| hit(&spans[index])).collect();
+    ForwardError::Expert { reason: lost.reason, segments }
 }
 
 /// `logits` `[rows, vocab_size]` of rows that have passed the final norm.

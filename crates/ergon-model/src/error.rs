@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use ergon_checkpoint::CheckpointError;
 use ergon_kernels::MatrixError;
 use thiserror::Error;
 
@@ -10,6 +11,9 @@ use crate::config::ConfigError;
 /// A checkpoint that cannot be run.
 #[derive(Debug, Error)]
 pub enum ModelError {
+    /// Weights cannot be read into memory.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
     /// The configuration is missing something, contradicts itself or names what is not supported.
     #[error("{}", in_checkpoint(path, source))]
     Config {
@@ -118,6 +122,14 @@ pub enum ForwardError {
         what: &'static str,
         /// Its size in values.
         values: usize,
+    },
+    /// The weights of a routed expert cannot be had.
+    #[error("{reason}")]
+    Expert {
+        /// File, tensor and reason.
+        reason: String,
+        /// The segments that visit it, rising; the others could go on without them.
+        segments: Vec<usize>,
     },
     /// A stage of a control step before the one that it builds on.
     #[error("nothing has been read in this control step: see and read come before reasoning and plans")]

@@ -15,6 +15,7 @@ mod config;
 mod decoder;
 mod driver;
 mod error;
+mod experts;
 mod gqa;
 mod matrix;
 mod mla;
@@ -40,11 +41,14 @@ pub use config::{
 pub use decoder::{Input, LogitsWanted, Model, Phase, Segment};
 pub use driver::{Driver, DriverStep};
 pub use error::{ForwardError, ModelError};
+pub use experts::{ExpertBytes, ExpertFailure, ExpertPart, ExpertPlace, ExpertStore, ExpertVisit, PartPlace};
+pub use mla::HEADS_PER_EXPANSION;
 pub use mtp::DraftSegment;
+pub use names::{gguf_expert_name, is_routed_expert, routed_expert_place};
 pub use processor::{
     HINT_DIM, ProcessorError, STATE_DIM, check_numbers, hint_features, patch_bytes, scale_pixels,
     state_features,
 };
 pub use scratch::Scratch;
-pub use state::{KvFormat, SequenceState};
+pub use state::{KvFormat, SequenceState, kv_bytes_per_token};
 pub use summary::ModelSummary;

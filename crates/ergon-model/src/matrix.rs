@@ -1,10 +1,13 @@
 //! A weight matrix: a view into a checkpoint, in its stored precision.
 
 use std::ops::Range;
+use std::sync::Arc;
 
-use ergon_checkpoint::TensorBytes;
+use ergon_checkpoint::{Tensor, TensorBytes};
 use ergon_kernels::{MatrixError, MatrixRef};
 use ergon_types::WeightFormat;
+
+use crate::experts::PartPlace;
 
 /// Scales of an FP8 matrix, one for each block of rows and columns.
 #[derive(Clone)]
@@ -21,18 +24,23 @@ pub(crate) struct Matrix {
     cols: usize,
     data: TensorBytes,
     block_scales: Option<BlockScales>,
+    /// The tensor it is, or is a part of.
+    tensor: Arc<str>,
+    /// CRC-32 of its bytes, if the file names one.
+    checksum: Option<u32>,
 }
 
 impl Matrix {
-    /// Binds bytes to a shape. Fails if the byte length does not fit it.
+    /// Binds a tensor to a shape; `data` are its bytes, wherever they are. Fails if their number does not fit.
     pub(crate) fn new(
+        tensor: &Tensor,
         format: WeightFormat,
-        rows: usize,
-        cols: usize,
+        [rows, cols]: [usize; 2],
         data: TensorBytes,
     ) -> Result<Matrix, MatrixError> {
         MatrixRef::new(format, rows, cols, &data)?;
-        Ok(Matrix { format, rows, cols, data, block_scales: None })
+        let (tensor, checksum) = (tensor.name.as_str().into(), tensor.checksum);
+        Ok(Matrix { format, rows, cols, data, block_scales: None, tensor, checksum })
     }
 
     /// Adds FP8 scales: element (r, c) is multiplied by `scales[r / block[0], c / block[1]]`.
@@ -63,12 +71,26 @@ impl Matrix {
         let row_bytes = self.data.len() / self.rows;
         let bytes = rows.start * row_bytes..rows.end * row_bytes;
         let data = self.data.slice(bytes).expect("rows lie inside the matrix");
-        Matrix { format: self.format, rows: rows.len(), cols: self.cols, data, block_scales: None }
+        Matrix { rows: rows.len(), data, checksum: None, ..self.clone() }
+    }
+
+    /// Where its bytes are stored; `None` if they are in memory.
+    pub(crate) fn place(&self) -> Option<PartPlace> {
+        let extent = self.data.extent()?;
+        Some(PartPlace { tensor: Arc::clone(&self.tensor), extent, checksum: self.checksum })
     }
 
     /// The matrix as kernels take it.
     pub(crate) fn view(&self) -> MatrixRef<'_> {
-        let view = MatrixRef::new(self.format, self.rows, self.cols, &self.data).expect("checked in new");
+        self.view_of(&self.data)
+    }
+
+    /// The matrix as kernels take it, with its bytes at another place in memory.
+    ///
+    /// # Panics
+    /// If `bytes` are not as many as the matrix has.
+    pub(crate) fn view_of<'a>(&'a self, bytes: &'a [u8]) -> MatrixRef<'a> {
+        let view = MatrixRef::new(self.format, self.rows, self.cols, bytes).expect("checked in new");
         match &self.block_scales {
             None => view,
             Some(fp8) => {

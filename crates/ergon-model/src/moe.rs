@@ -1,13 +1,33 @@
-//! Routed experts: each expert multiplies all of its tokens at once, so that its weights are read once a step.
+//! Routed experts: each expert multiplies all of its tokens at once, so that its weights are read once a step. Where not all
+//! experts are in memory, those that are go first and the others follow as they are read.
 
-use ergon_kernels::{Activations, Cpu, MatmulJob, RowSet, matmul, matmul_jobs, ops};
+use std::sync::Arc;
+
+use ergon_kernels::{Activations, Cpu, MatmulJob, MatrixRef, RowSet, matmul, matmul_jobs, ops};
 use ergon_types::WeightFormat;
 
 use crate::config::MoeConfig;
-use crate::matrix::Matrix;
+use crate::experts::{ExpertBytes, ExpertPart, ExpertStore};
 use crate::router::route;
 use crate::scratch::{MoeScratch, sized};
 use crate::weights::{Expert, MoeWeights};
+
+/// Where the routed experts of a layer are.
+#[derive(Clone, Copy)]
+pub(crate) struct ExpertAccess<'a> {
+    pub(crate) layer: usize,
+    /// `None` if all are in memory (or mapped).
+    pub(crate) store: Option<&'a dyn ExpertStore>,
+}
+
+/// An expert that cannot be had, and the tokens that visit it.
+pub(crate) struct LostExpert {
+    pub(crate) reason: String,
+    pub(crate) tokens: Vec<u32>,
+}
+
+/// An expert of a batch: its number, and its bytes unless they are where its matrices are bound.
+type Visited = (usize, Option<Arc<ExpertBytes>>);
 
 impl MoeWeights {
     /// Formats of the matrices that multiply the input.
@@ -22,19 +42,21 @@ impl MoeWeights {
         &self,
         cpu: &Cpu,
         moe: &MoeConfig,
+        access: ExpertAccess<'_>,
         x: Activations,
         scratch: &mut MoeScratch,
         output: &mut [f32],
-    ) {
+    ) -> Result<(), LostExpert> {
         self.choose(cpu, moe, x, scratch);
         sort_by_expert(moe, x.rows(), scratch);
-        self.visit(cpu, moe, x, scratch);
+        self.visit(cpu, access, x, scratch)?;
         self.combine(moe, x.rows(), scratch, output);
         if let Some(shared) = &self.shared_experts {
             let shared_output = sized(&mut scratch.shared_output, output.len());
             shared.forward(cpu, x, &mut scratch.shared, shared_output);
             ops::add_in_place(cpu, output, shared_output);
         }
+        Ok(())
     }
 
     fn choose(&self, cpu: &Cpu, moe: &MoeConfig, x: Activations, scratch: &mut MoeScratch) {
@@ -52,45 +74,72 @@ impl MoeWeights {
         }
     }
 
-    fn visit(&self, cpu: &Cpu, moe: &MoeConfig, x: Activations, scratch: &mut MoeScratch) {
+    /// Computes every visit into `scratch.down`, a batch of experts after the other.
+    fn visit(
+        &self,
+        cpu: &Cpu,
+        access: ExpertAccess<'_>,
+        x: Activations,
+        scratch: &mut MoeScratch,
+    ) -> Result<(), LostExpert> {
+        sized(&mut scratch.down, scratch.visit_token.len() * x.cols());
+        let visited = |expert: &usize| scratch.first_visit[*expert] < scratch.first_visit[expert + 1];
+        let experts: Vec<usize> = (0..self.experts.len()).filter(visited).collect();
+        let Some(store) = access.store else {
+            let all: Vec<Visited> = experts.into_iter().map(|expert| (expert, None)).collect();
+            self.compute(cpu, &all, x, scratch);
+            return Ok(());
+        };
+        let mut visit = store.visit(access.layer, &experts);
+        loop {
+            let ready = visit.ready().map_err(|failure| {
+                let own = scratch.first_visit[failure.expert]..scratch.first_visit[failure.expert + 1];
+                LostExpert { reason: failure.reason, tokens: scratch.visit_token[own].to_vec() }
+            })?;
+            if ready.is_empty() {
+                return Ok(());
+            }
+            let batch: Vec<Visited> =
+                ready.into_iter().map(|(expert, bytes)| (expert, Some(bytes))).collect();
+            self.compute(cpu, &batch, x, scratch);
+        }
+    }
+
+    /// Computes the visits of some experts, rising, into their rows of `scratch.down`.
+    fn compute(&self, cpu: &Cpu, batch: &[Visited], x: Activations, scratch: &mut MoeScratch) {
         let MoeScratch { first_visit, visit_token, visit_row, gate, up, inner, down, activations, .. } =
             scratch;
-        let (visits, width) = (visit_token.len(), moe.moe_intermediate_size);
-        let gate = sized(gate, visits * width);
-        let up = sized(up, visits * width);
-        let mut jobs = self.jobs(|expert| &expert.gate, x, first_visit, visit_token, gate);
-        jobs.extend(self.jobs(|expert| &expert.up, x, first_visit, visit_token, up));
+        let visits = |expert: usize| first_visit[expert]..first_visit[expert + 1];
+        let n: usize = batch.iter().map(|(expert, _)| visits(*expert).len()).sum();
+        let width = self.experts[0].gate.rows();
+        let (gate, up) = (sized(gate, n * width), sized(up, n * width));
+        let mut jobs = Vec::with_capacity(2 * batch.len());
+        for (part, mut y) in [(ExpertPart::Gate, &mut *gate), (ExpertPart::Up, &mut *up)] {
+            for (expert, bytes) in batch {
+                let rows = &visit_token[visits(*expert)];
+                let (own, rest) = y.split_at_mut(rows.len() * width);
+                let weight = self.experts[*expert].view(part, bytes.as_deref());
+                jobs.push(MatmulJob { weight, x, x_rows: RowSet::List(rows), y: own });
+                y = rest;
+            }
+        }
         matmul_jobs(cpu, &mut jobs);
-        let inner = sized(inner, visits * width);
+        let inner = sized(inner, n * width);
         ops::swiglu(cpu, gate, up, inner);
         let formats = self.experts.iter().map(|expert| expert.down.format());
         let inner = activations.prepare(cpu, inner, width, formats);
-        let down = sized(down, visits * x.cols());
-        matmul_jobs(cpu, &mut self.jobs(|expert| &expert.down, inner, first_visit, visit_row, down));
-    }
-
-    /// One product for each expert that has visits: its matrix times rows `rows[its visits]` of `x`, into its part of
-    /// `y`.
-    fn jobs<'a>(
-        &'a self,
-        matrix: impl Fn(&Expert) -> &Matrix,
-        x: Activations<'a>,
-        first_visit: &[usize],
-        rows: &'a [u32],
-        mut y: &'a mut [f32],
-    ) -> Vec<MatmulJob<'a>> {
-        let mut jobs = Vec::with_capacity(self.experts.len().min(rows.len()));
-        for (expert, visits) in self.experts.iter().zip(first_visit.windows(2)) {
-            let rows = &rows[visits[0]..visits[1]];
-            if rows.is_empty() {
-                continue;
-            }
-            let weight = matrix(expert).view();
-            let (own, rest) = y.split_at_mut(rows.len() * weight.rows());
-            jobs.push(MatmulJob { weight, x, x_rows: RowSet::List(rows), y: own });
-            y = rest;
+        let mut jobs = Vec::with_capacity(batch.len());
+        let (mut y, mut next_visit, mut next_row) = (&mut down[..], 0, 0);
+        for (expert, bytes) in batch {
+            let own = visits(*expert);
+            let (_, from) = y.split_at_mut((own.start - next_visit) * x.cols());
+            let (y_own, rest) = from.split_at_mut(own.len() * x.cols());
+            let weight = self.experts[*expert].view(ExpertPart::Down, bytes.as_deref());
+            let rows = &visit_row[next_row..next_row + own.len()];
+            jobs.push(MatmulJob { weight, x: inner, x_rows: RowSet::List(rows), y: y_own });
+            (y, next_visit, next_row) = (rest, own.end, next_row + own.len());
         }
-        jobs
+        matmul_jobs(cpu, &mut jobs);
     }
 
     /// Sums each token's visits, in the order in which the router ranked them.
@@ -105,6 +154,18 @@ impl MoeWeights {
                 out.iter_mut().zip(visited).for_each(|(out, value)| *out += choice.weight * value);
             }
         }
+    }
+}
+
+impl Expert {
+    /// One matrix, with its bytes where it is bound or as a store gave them.
+    fn view<'a>(&'a self, part: ExpertPart, bytes: Option<&'a ExpertBytes>) -> MatrixRef<'a> {
+        let matrix = match part {
+            ExpertPart::Gate => &self.gate,
+            ExpertPart::Up => &self.up,
+            ExpertPart::Down => &self.down,
+        };
+        bytes.map_or_else(|| matrix.view(), |bytes| matrix.view_of(bytes.part(part)))
     }
 }
 

@@ -64,7 +64,11 @@ impl Model {
         let x = buffers.activations.prepare(cpu, joined, 2 * width, [nextn.eh_proj.format()]);
         matmul(cpu, nextn.eh_proj.view(), x, hidden);
         let run = LayerStep { step: &step, layer: self.config.num_hidden_layers, caches: vec![&mut cache] };
-        self.layer(&nextn.layer, run, buffers, hidden);
+        let computed = self.layer(&nextn.layer, run, buffers, hidden);
+        if let Err(error) = computed {
+            state.draft_layer = Some(cache);
+            return Err(error);
+        }
 
         let first_wanted = match wanted {
             LogitsWanted::None => tokens.len(),

@@ -114,6 +114,32 @@ pub(crate) fn stem(kind: CheckpointKind, place: Place, part: Part) -> Option<Str
     })
 }
 
+/// Whether a tensor is of routed experts: weights of one or of all of a layer, or the scales of such weights.
+pub fn is_routed_expert(name: &str) -> bool {
+    name.contains(".mlp.experts.") || name.contains("_exps.") || routed_expert_place(name).is_some()
+}
+
+/// Where a tensor that is one matrix of one routed expert belongs: layer, expert, and 0, 1, 2 for gate, up, down. `None` for
+/// every other tensor.
+pub fn routed_expert_place(name: &str) -> Option<(usize, usize, usize)> {
+    let parts: Vec<&str> = name.split('.').collect();
+    let (layer, expert, part) = match parts[..] {
+        [.., "model", "layers", layer, "mlp", "experts", expert, part, "weight"] => (layer, expert, part),
+        ["blk", layer, part, expert, "weight"] => (layer, expert, part),
+        _ => return None,
+    };
+    let named = |kinds: [&str; 3]| kinds.iter().position(|kind| *kind == part);
+    let part =
+        named(["gate_proj", "up_proj", "down_proj"]).or_else(|| named(["ffn_gate", "ffn_up", "ffn_down"]))?;
+    Some((layer.parse().ok()?, expert.parse().ok()?, part))
+}
+
+/// The name of one matrix of one routed expert in a GGUF file that does not stack them; `part` as
+/// [`routed_expert_place`] gives it.
+pub fn gguf_expert_name(layer: usize, expert: usize, part: usize) -> String {
+    format!("blk.{layer}.{}.{expert}.weight", ["ffn_gate", "ffn_up", "ffn_down"][part])
+}
+
 /// Tensors that files carry and no forward pass reads: tables that are computed from the config.
 pub(crate) fn is_ignorable(name: &str) -> bool {
     name.ends_with("rotary_emb.inv_freq") || name.starts_with("rope_") || name.ends_with("rope_freqs.weight")
@@ -137,5 +163,24 @@ mod tests {
         let gguf = stem(CheckpointKind::Gguf, Place::Layer(3), Part::ExpertsDown);
         assert_eq!(gguf.as_deref(), Some("blk.3.ffn_down_exps"));
         assert_eq!(stem(CheckpointKind::HuggingFace, Place::Layer(0), Part::KB), None);
+    }
+
+    #[test]
+    fn experts_are_told_by_their_names() {
+        assert_eq!(routed_expert_place("model.layers.3.mlp.experts.17.up_proj.weight"), Some((3, 17, 1)));
+        assert_eq!(routed_expert_place(&gguf_expert_name(3, 17, 2)), Some((3, 17, 2)));
+        for name in [
+            "blk.3.ffn_up_exps.weight",
+            "blk.3.ffn_up.weight",
+            "model.layers.3.mlp.experts.17.up_proj.weight_scale_inv",
+            "model.layers.3.mlp.shared_experts.up_proj.weight",
+            "model.layers.3.mlp.experts.down_proj",
+            "lm_head.weight",
+        ] {
+            assert_eq!(routed_expert_place(name), None, "{name}");
+        }
+        assert!(
+            is_routed_expert("blk.3.ffn_up_exps.weight") && !is_routed_expert("blk.3.ffn_up_shexp.weight")
+        );
     }
 }

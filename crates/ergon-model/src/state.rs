@@ -64,6 +64,13 @@ impl KvBuffer {
         }
     }
 
+    fn shrink(&mut self, values: usize) {
+        match self {
+            KvBuffer::F32(stored) => stored.shrink_to(values),
+            KvBuffer::F16(stored) => stored.shrink_to(values),
+        }
+    }
+
     fn reserve(&mut self, additional: usize) -> Result<(), ForwardError> {
         let reserved = match self {
             KvBuffer::F32(stored) => stored.try_reserve_exact(additional),
@@ -135,6 +142,12 @@ impl LayerCache {
         self.k.truncate(tokens * self.k_width);
         self.v.truncate(tokens * self.v_width);
     }
+}
+
+/// Bytes of keys and values that one token adds, in all layers; `layers_more` are further layers with a cache.
+pub fn kv_bytes_per_token(config: &Config, format: KvFormat, layers_more: usize) -> usize {
+    let (k, v) = cache_widths(config);
+    (k + v) * format.bytes() * (config.num_hidden_layers + layers_more)
 }
 
 /// Values per position in the key and the value buffer of a layer.
@@ -210,6 +223,22 @@ impl SequenceState {
         }
         self.capacity = self.capacity.max(capacity_tokens);
         Ok(())
+    }
+
+    /// Gives memory back beyond what `capacity_tokens` need, or the tokens that are there.
+    pub fn shrink(&mut self, capacity_tokens: usize) {
+        for layer in self.layers.iter_mut().chain(self.draft_layer.as_mut()) {
+            layer.k.shrink(capacity_tokens * layer.k_width);
+            layer.v.shrink(capacity_tokens * layer.v_width);
+        }
+        self.capacity = self.capacity.min(capacity_tokens.max(self.len));
+    }
+
+    /// Undoes a step that was given up half way, when some layers have its rows already and others do not: the sequence is
+    /// as after its first `len` tokens, which is what it had before the step.
+    pub fn rewind(&mut self, len: usize) {
+        self.layers.iter_mut().for_each(|layer| layer.truncate(len));
+        self.truncate(len);
     }
 
     /// Forgets everything after the first `len` tokens.

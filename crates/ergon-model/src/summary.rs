@@ -8,7 +8,7 @@ use ergon_types::WeightFormat;
 use crate::config::{Config, DriverConfig};
 use crate::decoder::Model;
 use crate::driver::Driver;
-use crate::names::{Part, Place, stem};
+use crate::names::{Part, Place, is_routed_expert, stem};
 use crate::state::KvFormat;
 
 /// What `inspect` shows. Made from headers: no weight is read.
@@ -158,5 +158,5 @@ fn share(checkpoint: &Checkpoint, config: Option<&Config>, tensor: &Tensor) -> S
             return Share::Never;
         }
     }
-    if name.contains(".mlp.experts.") || name.contains("_exps.") { Share::Routed } else { Share::Always }
+    if is_routed_expert(name) { Share::Routed } else { Share::Always }
 }

@@ -38,8 +38,8 @@ pub(crate) struct LayerWeights {
 }
 
 pub(crate) enum AttentionWeights {
-    Gqa(GqaWeights),
-    Mla(MlaWeights),
+    Gqa(Box<GqaWeights>),
+    Mla(Box<MlaWeights>),
 }
 
 /// Grouped-query attention.
@@ -158,7 +158,12 @@ impl Weights {
         let lm_head = own_head.unwrap_or_else(|| embed_tokens.clone());
         Ok(Weights {
             norm: binder.vector(Place::Model, Part::Norm, hidden)?,
-            nextn: nextn(binder, config, &embed_tokens, &lm_head)?,
+            // Drafts visit more experts a step than they save where each may have to be read.
+            nextn: if binder.leaves_experts() {
+                None
+            } else {
+                nextn(binder, config, &embed_tokens, &lm_head)?
+            },
             embed_tokens,
             layers,
             lm_head,
@@ -169,8 +174,12 @@ impl Weights {
 fn layer(binder: &Binder, config: &Config, index: usize) -> Result<LayerWeights, ModelError> {
     let place = Place::Layer(index);
     let attention = match &config.attention {
-        AttentionConfig::Gqa(gqa) => AttentionWeights::Gqa(gqa_weights(binder, config, gqa, place)?),
-        AttentionConfig::Mla(mla) => AttentionWeights::Mla(mla_weights(binder, config, mla, place)?),
+        AttentionConfig::Gqa(gqa) => {
+            AttentionWeights::Gqa(Box::new(gqa_weights(binder, config, gqa, place)?))
+        }
+        AttentionConfig::Mla(mla) => {
+            AttentionWeights::Mla(Box::new(mla_weights(binder, config, mla, place)?))
+        }
     };
     let feed_forward = match &config.moe {
         Some(moe) if config.is_moe_layer(index) => {

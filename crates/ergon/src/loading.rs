@@ -15,15 +15,10 @@ pub(crate) fn memory_budget_bytes(runtime: &RuntimeArgs) -> Option<u64> {
     runtime.memory.map(|size| size.0).or_else(machine::default_memory_budget_bytes)
 }
 
-/// Loads the model and starts the threads.
-pub(crate) fn engine(
-    checkpoint: &Checkpoint,
-    runtime: &RuntimeArgs,
-    speculation: Speculation,
-) -> anyhow::Result<Engine> {
-    let spinner = progress::spinner("loading the model");
+/// What the command line says about how to run a model.
+pub(crate) fn engine_options(runtime: &RuntimeArgs, speculation: Speculation) -> EngineOptions {
     let defaults = EngineOptions::default();
-    let options = EngineOptions {
+    EngineOptions {
         threads: runtime.threads.unwrap_or_else(machine::physical_cores),
         isa: runtime.isa,
         kv_format: runtime.kv.map(|choice| match choice {
@@ -32,15 +27,27 @@ pub(crate) fn engine(
         }),
         prefill_chunk_tokens: runtime.chunk.unwrap_or(defaults.prefill_chunk_tokens),
         memory_budget_bytes: memory_budget_bytes(runtime),
+        process_bytes: machine::resident_bytes().unwrap_or(0),
         speculative: speculation != Speculation::Off,
         ..defaults
-    };
+    }
+}
+
+/// Loads the model and starts the threads.
+pub(crate) fn engine(
+    checkpoint: &Checkpoint,
+    runtime: &RuntimeArgs,
+    speculation: Speculation,
+) -> anyhow::Result<Engine> {
+    let spinner = progress::spinner("loading the model");
+    let options = engine_options(runtime, speculation);
     let engine = Engine::load(checkpoint, &options);
     spinner.finish_and_clear();
     let engine = engine.context("cannot load the model")?;
     ensure!(
         speculation != Speculation::On || engine.model().has_mtp(),
-        "--speculative on: this model has no multi-token-prediction layer to draft with; leave the flag out"
+        "--speculative on: this model has no multi-token-prediction layer to draft with, or its experts are read from the \
+         disk, where drafts cost more than they save; leave the flag out"
     );
     Ok(engine)
 }

@@ -28,6 +28,11 @@ fn free_memory_bytes() -> Option<u64> {
     Some(group.map_or(machine, |bytes| bytes.min(machine)))
 }
 
+/// The resident size of this process, bytes (`VmRSS`); `None` where the system does not tell.
+pub(crate) fn resident_bytes() -> Option<u64> {
+    field_kib(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
+}
+
 /// The largest resident size this process ever had, bytes (`VmHWM`); `None` where the system does not tell.
 pub(crate) fn peak_resident_bytes() -> Option<u64> {
     field_kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")

@@ -9,6 +9,7 @@ mod failure;
 mod interrupt;
 mod loading;
 mod machine;
+mod memory_report;
 mod output;
 mod progress;
 mod source;

@@ -16,12 +16,14 @@ pub(crate) fn open(path: &Path) -> Result<Parts, CheckpointError> {
         let (bytes, mut header) = read_part(file, index, total)?;
         header.metadata.set_file(file.display().to_string());
         check_part(file, &header, index, total)?;
-        for entry in header.tensors {
+        let checksums = checksums(file, &header)?;
+        for (at, entry) in header.tensors.into_iter().enumerate() {
             let data = bytes.slice(entry.range).ok_or_else(|| {
                 CheckpointError::format(file, FormatError::new("a tensor lies outside the file"))
             })?;
             let (format, dtype_name) = (entry.ggml_type.format, entry.ggml_type.name);
-            tensors.push(Tensor { name: entry.name, format, dtype_name, shape: entry.shape, data });
+            let checksum = checksums.as_ref().map(|checksums| checksums[at]);
+            tensors.push(Tensor { name: entry.name, format, dtype_name, shape: entry.shape, data, checksum });
         }
         if index == 0 {
             let count =
@@ -46,6 +48,21 @@ fn read_part(file: &Path, index: usize, total: usize) -> Result<(TensorBytes, He
     let bytes = TensorBytes::open(file)?;
     let header = parse(&bytes).map_err(|reason| CheckpointError::format(file, reason))?;
     Ok((bytes, header))
+}
+
+/// CRC-32 of each tensor, in files that `ergon convert` has made.
+fn checksums(file: &Path, header: &Header) -> Result<Option<Vec<u32>>, CheckpointError> {
+    const KEY: &str = "ergon.crc32";
+    let Some(values) = header.metadata.list_usize(KEY).map_err(|error| bad_key(file, &error))? else {
+        return Ok(None);
+    };
+    let values: Vec<u32> = values.into_iter().filter_map(|value| u32::try_from(value).ok()).collect();
+    if values.len() == header.tensors.len() {
+        return Ok(Some(values));
+    }
+    let (found, tensors) = (values.len(), header.tensors.len());
+    let what = format!("'{KEY}' names {found} checksums, the file has {tensors} tensors");
+    Err(CheckpointError::format(file, FormatError::new(what)))
 }
 
 /// The keys `split.no` (from 0) and `split.count` must agree with the file name.

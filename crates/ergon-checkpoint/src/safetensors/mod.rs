@@ -58,20 +58,29 @@ fn open_file(path: &Path) -> Result<Vec<Tensor>, CheckpointError> {
 pub fn read(bytes: &TensorBytes) -> Result<Vec<Tensor>, FormatError> {
     let header = parse(bytes)?;
     let packed = packed::declarations(&header)?;
+    let checksums = packed::checksums(&header)?;
     let mut tensors = Vec::with_capacity(header.tensors.len());
     for entry in &header.tensors {
         let data = bytes
             .slice(entry.range.clone())
             .ok_or_else(|| FormatError::new("a tensor lies outside the file"))?;
         let name = entry.name.clone();
+        let checksum = checksums.get(entry.name.as_str()).copied();
         tensors.push(match packed.get(entry.name.as_str()) {
             Some((format, shape)) => {
                 packed::check(entry, *format, shape)?;
-                Tensor { name, format: Some(*format), dtype_name: format.name(), shape: shape.clone(), data }
+                Tensor {
+                    name,
+                    format: Some(*format),
+                    dtype_name: format.name(),
+                    shape: shape.clone(),
+                    data,
+                    checksum,
+                }
             }
             None => {
                 let Dtype { name: dtype_name, format, .. } = entry.dtype;
-                Tensor { name, format, dtype_name, shape: entry.shape.clone(), data }
+                Tensor { name, format, dtype_name, shape: entry.shape.clone(), data, checksum }
             }
         });
     }

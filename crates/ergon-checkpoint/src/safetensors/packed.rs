@@ -3,6 +3,9 @@
 //! safetensors has no block formats, so a packed tensor is stored as `U8` with the shape `[rows.., bytes per row]`, and
 //! `__metadata__` says what it means: `"ergon.format": "1"` for the file, and for each such tensor
 //! `"ergon:<name>": "q4_k 1024x4096"`, the format's name and the logical shape. Other readers see plain bytes.
+//!
+//! Routed experts are read from the disk again and again, so the file names a checksum of each of their tensors, whatever its
+//! type: `"ergon.crc32:<name>": "1a2b3c4d"`, CRC-32 (IEEE 802.3) of its bytes in eight hexadecimal digits.
 
 use super::{Entry, Header};
 use crate::FormatError;
@@ -13,6 +16,7 @@ use std::collections::HashMap;
 pub(crate) const VERSION_KEY: &str = "ergon.format";
 pub(crate) const VERSION: &str = "1";
 pub(crate) const TENSOR_PREFIX: &str = "ergon:";
+pub(crate) const CHECKSUM_PREFIX: &str = "ergon.crc32:";
 
 /// What the packed tensors of a file are: by name, format and logical shape. Empty for files of other makers.
 pub(super) type Packed<'a> = HashMap<&'a str, (WeightFormat, Vec<usize>)>;
@@ -40,6 +44,37 @@ pub(super) fn declarations(header: &Header) -> Result<Packed<'_>, FormatError> {
     }
     check_names(&packed, &header.tensors)?;
     Ok(packed)
+}
+
+/// The checksums that a file names, by tensor.
+pub(super) fn checksums(header: &Header) -> Result<HashMap<&str, u32>, FormatError> {
+    let checksums = parse_checksums(header)?;
+    let named = header.tensors.iter().filter(|tensor| checksums.contains_key(tensor.name.as_str())).count();
+    if named < checksums.len() {
+        let what = format!(
+            "names {} checksums ('{CHECKSUM_PREFIX}...') of tensors that are not in the file",
+            checksums.len() - named
+        );
+        return Err(FormatError::new(what));
+    }
+    Ok(checksums)
+}
+
+fn parse_checksums(header: &Header) -> Result<HashMap<&str, u32>, FormatError> {
+    let named =
+        header.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix(CHECKSUM_PREFIX)?, value)));
+    named
+        .map(|(name, value)| {
+            let digits = value.len() == 8 && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+            let checksum = digits.then(|| u32::from_str_radix(value, 16).ok()).flatten();
+            checksum.map(|checksum| (name, checksum)).ok_or_else(|| {
+                let (name, value) = (excerpt(name), excerpt(value));
+                FormatError::new(format!(
+                    "'{CHECKSUM_PREFIX}{name}' is '{value}', expected eight hexadecimal digits"
+                ))
+            })
+        })
+        .collect()
 }
 
 fn check_names(packed: &Packed<'_>, tensors: &[Entry]) -> Result<(), FormatError> {

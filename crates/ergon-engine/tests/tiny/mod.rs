@@ -1,11 +1,12 @@
 //! Tiny random checkpoints, made on the spot: 260 tokens (all bytes and four special ones), a context of 600.
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ergon_checkpoint::writer::{TensorSpec, Writer};
 use ergon_checkpoint::{Checkpoint, Tokenizer};
 use ergon_engine::{Engine, EngineOptions};
+use ergon_model::routed_expert_place;
 use ergon_types::WeightFormat;
 use serde_json::{Value, json};
 
@@ -20,13 +21,18 @@ const HIDDEN: usize = 64;
 
 /// A checkpoint in a folder that lives as long as this.
 pub(crate) struct Tiny {
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
     pub(crate) checkpoint: Checkpoint,
 }
 
 impl Tiny {
     pub(crate) fn tokenizer(&self) -> Tokenizer {
         Tokenizer::from_checkpoint(&self.checkpoint).unwrap()
+    }
+
+    /// The weight file.
+    pub(crate) fn weights(&self) -> PathBuf {
+        self.folder.path().join("model.safetensors")
     }
 
     pub(crate) fn engine(&self, options: EngineOptions) -> Engine {
@@ -90,12 +96,13 @@ impl Weights {
         self.ones(&format!("{layer}.post_attention_layernorm.weight"), HIDDEN);
     }
 
-    fn save(self, folder: &Path) {
-        let specs: Vec<TensorSpec> = self
-            .tensors
-            .iter()
-            .map(|(name, shape, _)| TensorSpec::of_format(name, WeightFormat::F32, shape).unwrap())
-            .collect();
+    /// With `experts_alone`, routed experts are laid out as `ergon convert` does.
+    fn save(self, folder: &Path, experts_alone: bool) {
+        let spec = |(name, shape, _): &Tensor| {
+            let spec = TensorSpec::of_format(name, WeightFormat::F32, shape).unwrap();
+            if experts_alone && routed_expert_place(name).is_some() { spec.read_alone() } else { spec }
+        };
+        let specs: Vec<TensorSpec> = self.tensors.iter().map(spec).collect();
         let mut writer = Writer::create(&folder.join("model.safetensors"), &specs, &[], false).unwrap();
         for (name, _, values) in &self.tensors {
             let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -105,13 +112,13 @@ impl Weights {
     }
 }
 
-fn save(config: &Value, weights: Weights) -> Tiny {
+fn save(config: &Value, weights: Weights, experts_alone: bool) -> Tiny {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
     std::fs::write(folder.path().join("tokenizer.json"), tokenizer_json().to_string()).unwrap();
-    weights.save(folder.path());
+    weights.save(folder.path(), experts_alone);
     let checkpoint = Checkpoint::open(folder.path()).unwrap();
-    Tiny { _folder: folder, checkpoint }
+    Tiny { folder, checkpoint }
 }
 
 /// A Llama with two layers.
@@ -141,15 +148,21 @@ pub(crate) fn llama_with(change: impl FnOnce(&mut Value, &mut Vec<Tensor>)) -> T
         "torch_dtype": "float32",
     });
     change(&mut config, &mut weights.tensors);
-    save(&config, weights)
+    save(&config, weights, false)
 }
 
 /// A DeepSeek V3 with one dense and one routed layer and a multi-token-prediction layer, whose guesses are right rather
 /// often: it mostly hands the embedding on to a head like the decoder's.
 pub(crate) fn deepseek_v3() -> Tiny {
+    deepseek_v3_of(2, false)
+}
+
+/// That model with this many layers, the first of which is dense. With `experts_alone`, routed experts are laid out as
+/// `ergon convert` does.
+pub(crate) fn deepseek_v3_of(layers: usize, experts_alone: bool) -> Tiny {
     let mut weights = Weights { tensors: Vec::new(), seed: 100 };
     weights.ends();
-    for index in 0..3 {
+    for index in 0..=layers {
         let layer = format!("model.layers.{index}");
         weights.norms(&layer);
         let attention = format!("{layer}.self_attn");
@@ -171,7 +184,7 @@ pub(crate) fn deepseek_v3() -> Tiny {
         }
         weights.mlp(&format!("{layer}.mlp.shared_experts"), 32);
     }
-    let draft = "model.layers.2";
+    let draft = format!("model.layers.{layers}");
     weights.ones(&format!("{draft}.enorm.weight"), HIDDEN);
     weights.ones(&format!("{draft}.hnorm.weight"), HIDDEN);
     weights.ones(&format!("{draft}.shared_head.norm.weight"), HIDDEN);
@@ -179,7 +192,7 @@ pub(crate) fn deepseek_v3() -> Tiny {
     weights.tensors.push((format!("{draft}.eh_proj.weight"), vec![HIDDEN, 2 * HIDDEN], eh_proj));
     let config = json!({
         "architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "vocab_size": VOCAB,
-        "hidden_size": HIDDEN, "intermediate_size": 64, "moe_intermediate_size": 32, "num_hidden_layers": 2,
+        "hidden_size": HIDDEN, "intermediate_size": 64, "moe_intermediate_size": 32, "num_hidden_layers": layers,
         "num_nextn_predict_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 4, "n_routed_experts": 8,
         "n_shared_experts": 1, "num_experts_per_tok": 2, "n_group": 2, "topk_group": 1, "norm_topk_prob": true,
         "routed_scaling_factor": 1.5, "scoring_func": "sigmoid", "topk_method": "noaux_tc",
@@ -188,7 +201,7 @@ pub(crate) fn deepseek_v3() -> Tiny {
         "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": false, "bos_token_id": BOS,
         "eos_token_id": EOS, "torch_dtype": "float32",
     });
-    save(&config, weights)
+    save(&config, weights, experts_alone)
 }
 
 /// Byte-level BPE without merges: token i is byte i.

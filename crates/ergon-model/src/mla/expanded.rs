@@ -10,7 +10,7 @@ use crate::matrix::Matrix;
 use crate::scratch::{MlaScratch, sized};
 
 /// Expanded keys and values are held for this many heads at once, which bounds memory at long contexts.
-const HEADS_PER_EXPANSION: usize = 8;
+pub const HEADS_PER_EXPANSION: usize = 8;
 
 /// Writes `out` `[rows, heads, v_head_dim]` for queries `q` `[rows, heads, nope + rope]` of one span. `kv_b` holds, for
 /// each head, its key rows and then its value rows.

@@ -13,6 +13,8 @@
 mod absorbed;
 mod expanded;
 
+pub use expanded::HEADS_PER_EXPANSION;
+
 use ergon_kernels::ops::{self, AttentionRow, KeyValues};
 use ergon_kernels::{Activations, Cpu};
 use ergon_types::WeightFormat;

@@ -103,6 +103,12 @@ pub(crate) enum Speculation {
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    /// Also tell how the model would use a memory budget, as in 6GiB; nothing is loaded
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<ByteSize>,
+    /// Tokens (prompt and output) that --memory plans for [default: 4096, or the context if that is shorter]
+    #[arg(long, value_name = "N", value_parser = values::count, requires = "memory")]
+    pub(crate) tokens: Option<usize>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -300,6 +306,13 @@ pub(crate) struct BenchArgs {
     /// Sequences that decode together in a further measurement
     #[arg(long, value_name = "N", default_value = "1", value_parser = values::count)]
     pub(crate) batch: usize,
+    /// Drop the model's files from the page cache first, so that experts come from the disk
+    #[arg(long)]
+    pub(crate) cold: bool,
+    /// Chance that a token comes from the same sixty-fourth of the vocabulary as the one before it: text stays with a
+    /// subject, and its experts with it
+    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = values::probability)]
+    pub(crate) locality: f64,
     /// Measurements after the warm-up; the median counts
     #[arg(long, value_name = "R", default_value = "5", value_parser = values::count)]
     pub(crate) repeat: usize,

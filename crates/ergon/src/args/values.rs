@@ -18,6 +18,11 @@ pub(crate) fn probability_floor(text: &str) -> Result<f32, String> {
     number(text, |p| (0.0..=1.0).contains(&p), "between 0 and 1")
 }
 
+/// A probability.
+pub(crate) fn probability(text: &str) -> Result<f64, String> {
+    number(text, |p| (0.0..=1.0).contains(&p), "between 0 and 1").map(f64::from)
+}
+
 /// A repetition penalty.
 pub(crate) fn penalty(text: &str) -> Result<f32, String> {
     number(text, |p| (0.01..=100.0).contains(&p), "from 0.01 to 100")

@@ -12,7 +12,7 @@ use crate::{
     failure::Interrupted,
     interrupt::Interrupt,
     loading::{self, TextParts},
-    machine,
+    memory_report::RunMemory,
     output::{self, Dim},
     progress, source,
     stream::Stream,
@@ -30,7 +30,7 @@ struct Report<'a> {
     prompt_tokens: usize,
     seed: u64,
     timings: Timings,
-    memory: Memory,
+    memory: RunMemory,
 }
 
 #[derive(Serialize)]
@@ -42,13 +42,6 @@ struct Timings {
     decode_tokens_per_s: Option<f64>,
 }
 
-#[derive(Serialize)]
-struct Memory {
-    budget_bytes: Option<u64>,
-    /// The largest resident size of the process so far; mapped weights count once they are read.
-    peak_bytes: Option<u64>,
-}
-
 pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     let start = Instant::now();
     let checkpoint = source::open(&args.model.model)?;
@@ -58,7 +51,6 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
     };
     let request = request(args, &parts)?;
     let engine = loading::engine(&checkpoint, &args.runtime, args.reasoning.speculative)?;
-    let budget_bytes = engine.options().memory_budget_bytes;
     let mut generation = Generation::new(engine, parts.tools(), &parts.defaults);
     let load_s = start.elapsed().as_secs_f64();
 
@@ -84,7 +76,10 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
             prefill_tokens_per_s: completion.timings.prefill_tokens_per_s(),
             decode_tokens_per_s: completion.timings.decode_tokens_per_s(),
         },
-        memory: Memory { budget_bytes, peak_bytes: machine::peak_resident_bytes() },
+        memory: RunMemory::of(
+            generation.engine(),
+            completion.usage.prompt_tokens.saturating_add(args.max_tokens),
+        ),
     };
     if args.json {
         output::write_json(&report)?;

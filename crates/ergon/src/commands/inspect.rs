@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use anyhow::Context;
+use ergon_checkpoint::Checkpoint;
+use ergon_engine::{EngineOptions, MemoryPlan};
 use ergon_model::ModelSummary;
 use ergon_types::ByteSize;
 use serde::Serialize;
 
-use crate::{args::InspectArgs, output, source};
+use crate::{args::InspectArgs, machine, memory_report::MemoryReport, output, source};
 
 /// The JSON of `inspect`.
 #[derive(Serialize)]
@@ -31,6 +34,23 @@ struct Report {
     supported: bool,
     /// Why not; null if it is supported.
     reason: Option<String>,
+    /// How it would use the budget of `--memory`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<Plan>,
+}
+
+/// A budget, planned from headers.
+#[derive(Serialize)]
+struct Plan {
+    fits: bool,
+    #[serde(flatten)]
+    account: MemoryReport,
+    /// Whether routed experts are read as they are visited, and how many then stay in memory of how many bytes.
+    reads_experts: bool,
+    experts_in_memory: Option<u64>,
+    prefill_chunk_tokens: usize,
+    /// What is missing, in words; null if it fits.
+    shortfall: Option<String>,
 }
 
 pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
@@ -51,8 +71,29 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
         bytes_kv_per_token: summary.bytes_kv_per_token,
         supported: summary.unsupported.is_none(),
         reason: summary.unsupported,
+        memory: args.memory.map(|budget| plan(&checkpoint, args, budget)).transpose()?,
     };
     if args.json { output::write_json(&report) } else { output::write_stdout(&table(&report)) }
+}
+
+/// A budget holds the program too, which is taken to be what this one has now.
+fn plan(checkpoint: &Checkpoint, args: &InspectArgs, budget: ByteSize) -> anyhow::Result<Plan> {
+    let options = EngineOptions {
+        memory_budget_bytes: Some(budget.0),
+        process_bytes: machine::resident_bytes().unwrap_or(0),
+        ..EngineOptions::default()
+    };
+    let plan = MemoryPlan::of_checkpoint(checkpoint, &options).context("cannot plan for this model")?;
+    let tokens = args.tokens.unwrap_or_else(|| plan.comfortable_tokens());
+    let need = plan.need_for(tokens);
+    Ok(Plan {
+        fits: need.fits(),
+        account: MemoryReport::of(&need),
+        reads_experts: plan.streams(),
+        experts_in_memory: plan.experts_in_memory(&need),
+        prefill_chunk_tokens: plan.chunk_tokens(),
+        shortfall: (!need.fits()).then(|| need.to_string()),
+    })
 }
 
 fn table(report: &Report) -> String {
@@ -75,6 +116,27 @@ fn table(report: &Report) -> String {
     row("routed experts", ByteSize(report.bytes_routed_experts).to_string());
     row("read per token", ByteSize(report.bytes_active).to_string());
     row("KV cache", format!("{} per token ({})", ByteSize(report.bytes_kv_per_token), report.kv_format));
+    if let Some(plan) = &report.memory {
+        let account = &plan.account;
+        let size = |bytes: u64| ByteSize(bytes).to_string();
+        let fits = if plan.fits { "fits" } else { "does not fit" };
+        row("memory", format!("{} needed: {fits}", size(account.needed_bytes)));
+        row("  weights", size(account.weights_bytes));
+        if plan.reads_experts {
+            row("  experts", format!("{} at least", size(account.smallest_expert_cache_bytes)));
+            row("", format!("{} of them stay in memory", plan.experts_in_memory.unwrap_or(0)));
+        }
+        row("  KV cache", format!("{} for {} tokens", size(account.kv_cache_bytes), account.kv_tokens));
+        row(
+            "  working",
+            format!(
+                "{}, prompts in pieces of {} tokens",
+                size(account.working_bytes),
+                plan.prefill_chunk_tokens
+            ),
+        );
+        row("  program", size(account.process_bytes));
+    }
     row("supported", report.reason.as_ref().map_or("yes".to_string(), |reason| format!("no: {reason}")));
     text
 }

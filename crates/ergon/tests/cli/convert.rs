@@ -121,3 +121,41 @@ fn every_kind_of_checkpoint_survives() {
         }
     }
 }
+
+/// Routed experts come apart and side by side in a folder; in a `.gguf` file they stay stacked, as others read them.
+#[test]
+fn experts_are_laid_out_to_be_read_one_by_one() {
+    let fixture = Fixture::new(Parts::WEIGHTS);
+    for (name, stacks) in [
+        ("deepseek_v3", None),
+        ("gguf-deepseek2-lite-fused-q8_0/model.gguf", Some("blk.1.ffn_gate_exps.weight")),
+        ("gguf-qwen3moe-q4_k_m/model.gguf", Some("blk.1.ffn_down_exps.weight")),
+    ] {
+        let input = text(&vectors(name));
+        let folder = fixture.path(&name.replace(['/', '.'], "-"));
+        json_of(&["convert", &input, &text(&folder), "--quant", "q8_0", "--json"]);
+        let bytes = fs::read(if stacks.is_some() {
+            folder.join("model.gguf")
+        } else {
+            folder.join("model.safetensors")
+        })
+        .unwrap();
+        let holds = |text: &str| bytes.windows(text.len()).any(|window| window == text.as_bytes());
+        let Some(stack) = stacks else {
+            assert!(holds("ergon.crc32:model.layers.1.mlp.experts.0.gate_proj.weight"));
+            continue;
+        };
+        assert!(holds("ergon.crc32") && holds("blk.1.ffn_down.2.weight") && !holds(stack), "{name}");
+        let file = text(&fixture.path("stacked.gguf"));
+        json_of(&["convert", &input, &file, "--quant", "q8_0", "--force", "--json"]);
+        assert!(
+            fs::read(&file).unwrap().windows(stack.len()).any(|window| window == stack.as_bytes()),
+            "{name}"
+        );
+        assert_eq!(logits(&fixture, &file), logits(&fixture, &text(&folder)), "{name}");
+        // Taken apart once, they stay so.
+        let again = text(&fixture.path("again"));
+        json_of(&["convert", &text(&folder), &again, "--quant", "q8_0", "--force", "--json"]);
+        assert_eq!(fs::read(fixture.path("again/model.gguf")).unwrap(), bytes, "{name}");
+    }
+}

@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use crate::support::{Fixture, HIDDEN, Parts, VOCAB, ergon, json_of, llama_config, stdout, write_json};
+use crate::support::{
+    Fixture, HIDDEN, Parts, VOCAB, assert_fails, ergon, json_of, llama_config, stdout, text, vectors,
+    write_json,
+};
 
 #[test]
 fn the_fixed_fields_are_there() {
@@ -43,4 +46,38 @@ fn an_unknown_architecture_is_described_and_not_supported() {
     assert_eq!(found["supported"], false);
     assert!(found["reason"].as_str().unwrap().contains("mamba9"), "{found}");
     assert_eq!(found["tensors"], 3 + 2 * 9);
+}
+
+#[test]
+fn a_budget_is_planned_without_loading() {
+    let model = text(&vectors("deepseek_v3"));
+    let planned = |size: &str| json_of(&["inspect", &model, "--memory", size, "--json"])["memory"].clone();
+    let roomy = planned("4GiB");
+    assert_eq!((&roomy["fits"], &roomy["reads_experts"]), (&json!(true), &json!(false)), "{roomy}");
+    let kinds =
+        ["process_bytes", "weights_bytes", "smallest_expert_cache_bytes", "kv_cache_bytes", "working_bytes"];
+    let sum = |plan: &serde_json::Value| kinds.iter().map(|kind| plan[kind].as_u64().unwrap()).sum::<u64>();
+    assert_eq!(roomy["needed_bytes"], sum(&roomy));
+    let tight = planned("1MiB");
+    assert_eq!((&tight["fits"], &tight["reads_experts"]), (&json!(false), &json!(true)), "{tight}");
+    assert_eq!(tight["needed_bytes"], sum(&tight));
+    assert!(tight["shortfall"].as_str().unwrap().contains("smallest expert cache"), "{tight}");
+    let output = ergon(&["inspect", &model, "--memory", "4GiB", "--tokens", "100"]);
+    assert!(stdout(&output).contains("for 100 tokens"), "{}", stdout(&output));
+    assert_eq!(ergon(&["inspect", &model, "--tokens", "100"]).status.code(), Some(2));
+}
+
+#[test]
+fn too_small_a_budget_is_refused_before_any_work() {
+    let model = text(&vectors("deepseek_v3"));
+    let said = assert_fails(&["generate", &model, "--tokens", "1,2,3", "--memory", "1MiB"]);
+    for kind in [
+        "weights without routed experts",
+        "smallest expert cache",
+        "KV cache",
+        "working memory",
+        "the program",
+    ] {
+        assert!(said.contains(kind), "{kind} in {said}");
+    }
 }

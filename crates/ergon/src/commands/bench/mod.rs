@@ -5,8 +5,10 @@
 //! with like on a machine that others use too. Tokens are pseudo-random: a model fed with its own greedy output may
 //! circle among a few experts and look faster than it is.
 
+mod cache;
 mod probe;
 mod stats;
+mod tokens;
 
 use std::{hint::black_box, ops::Range, time::Instant};
 
@@ -19,11 +21,15 @@ use serde::Serialize;
 
 use crate::{
     args::{BenchArgs, Speculation},
-    loading, machine, output, progress, source,
+    loading, machine,
+    memory_report::RunMemory,
+    output, progress, source,
 };
+use cache::Cache;
 use stats::Spread;
+use tokens::RandomTokens;
 
-/// The JSON of `bench`. Rates are of weights that stay in memory; speculation is off.
+/// The JSON of `bench`; speculation is off.
 #[derive(Serialize)]
 struct Report {
     prefill_tokens_per_s: Spread,
@@ -42,6 +48,7 @@ struct Report {
     peak_compute_basis: &'static str,
     fraction_of_peak_compute: f64,
     cache: Cache,
+    memory: RunMemory,
     threads: usize,
     isa: &'static str,
     prefill: usize,
@@ -51,41 +58,32 @@ struct Report {
     batch: usize,
 }
 
-/// The cache of routed experts: all weights stay in memory, so every expert is found there.
-#[derive(Serialize)]
-struct Cache {
-    hit_rate: f64,
-    bytes_read: u64,
-}
-
 pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let checkpoint = source::open(&args.model.model)?;
-    let engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
-    let longest = args.depth.saturating_add(args.prefill.max(args.decode));
-    let together = args.depth.saturating_add(args.decode);
-    check_fit(&engine, longest, longest.max(together.saturating_mul(args.batch)))?;
-    let options = engine.options();
+    let options = loading::engine_options(&args.runtime, Speculation::Off);
     let cpu = match options.isa {
         Some(isa) => Cpu::with_isa(isa, options.threads)?,
         None => Cpu::new(options.threads),
     };
     let phases = if args.batch > 1 { 3 } else { 2 };
     let bar = progress::items("measuring", phases * (args.repeat as u64 + 1));
-    let mut bench = Bench::new(&engine, &cpu, 1, longest)?;
-    bench.feed(args.depth, Phase::Prefill)?;
-    let prefill = bench.rates(args, Phase::Prefill, args.prefill, &bar)?;
-    let decode = bench.rates(args, Phase::Decode, args.decode, &bar)?;
-    drop(bench);
-    let mut batch_decode = decode;
-    if args.batch > 1 {
-        let mut bench = Bench::new(&engine, &cpu, args.batch, together)?;
-        bench.feed(args.depth, Phase::Prefill)?;
-        batch_decode = bench.rates(args, Phase::Decode, args.decode, &bar)?;
-    }
+    // Before the model comes, so that all of its budget is its own.
     bar.set_message("probing the machine");
-    let spare = loading::memory_budget_bytes(&args.runtime).unwrap_or(u64::MAX) / 4;
-    let bandwidth = probe::memory_bandwidth(&cpu, spare)?;
+    let bandwidth = probe::memory_bandwidth(&cpu, options.memory_budget_bytes.unwrap_or(u64::MAX) / 4)?;
     let peak = probe::peak_compute(&cpu)?;
+    if args.cold {
+        checkpoint.forget_page_cache();
+    }
+    bar.set_message("measuring");
+    let mut engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
+    let longest = args.depth.saturating_add(args.prefill.max(args.decode));
+    let together = args.depth.saturating_add(args.decode);
+    let most = longest.max(together.saturating_mul(args.batch));
+    check_context(&engine, longest)?;
+    engine.make_room(most)?;
+
+    let measured = measure(args, &engine, &cpu, longest, together, &bar)?;
+    let memory = RunMemory::of(&engine, most);
     bar.finish_and_clear();
 
     let model = engine.model();
@@ -93,6 +91,13 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let kv_bytes = model.kv_bytes_per_token(engine.kv_format()) * (args.depth + args.decode / 2);
     let bytes_per_token = summary.bytes_active + kv_bytes as u64;
     let operations_per_token = layer_operations(summary.parameters_active, model.config());
+    let Measured { prefill, decode, batch_decode, mut cache } = measured;
+    if cache.bytes_read > 0 {
+        // Last, because its buffers are no part of the budget.
+        drop(engine);
+        cache.disk_limit_gb_s = probe::disk_bandwidth(&checkpoint)?.map(|rate| rate / 1e9);
+        cache.compare(decode.median, bandwidth / bytes_per_token as f64);
+    }
     let report = Report {
         prefill_tokens_per_s: prefill,
         decode_tokens_per_s: decode,
@@ -104,7 +109,8 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         peak_compute_gop_s: peak / 1e9,
         peak_compute_basis: probe::PEAK_BASIS,
         fraction_of_peak_compute: operations_per_token as f64 * prefill.median / peak,
-        cache: Cache { hit_rate: 1.0, bytes_read: 0 },
+        cache,
+        memory,
         threads: cpu.pool.threads(),
         isa: cpu.isa.name(),
         prefill: args.prefill,
@@ -116,21 +122,54 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     if args.json { output::write_json(&report) } else { output::write_stdout(&table(&report)) }
 }
 
+/// Rates, and what the cache of routed experts did for them.
+struct Measured {
+    prefill: Spread,
+    decode: Spread,
+    batch_decode: Spread,
+    cache: Cache,
+}
+
+/// Measures sequences of up to `longest` tokens alone and of `together` tokens in company.
+fn measure(
+    args: &BenchArgs,
+    engine: &Engine,
+    cpu: &Cpu,
+    longest: usize,
+    together: usize,
+    bar: &ProgressBar,
+) -> anyhow::Result<Measured> {
+    let mut bench = Bench::new(engine, cpu, args.locality, 1, longest)?;
+    bench.feed(args.depth, Phase::Prefill)?;
+    let prefill = bench.rates(args, Phase::Prefill, args.prefill, bar)?;
+    let before = engine.expert_cache();
+    let start = Instant::now();
+    let decode = bench.rates(args, Phase::Decode, args.decode, bar)?;
+    let reports = before.zip(engine.expert_cache());
+    let cache = Cache::of(reports, start.elapsed(), args.decode * (args.repeat + 1));
+    drop(bench);
+    let mut batch_decode = decode;
+    if args.batch > 1 {
+        let mut bench = Bench::new(engine, cpu, args.locality, args.batch, together)?;
+        bench.feed(args.depth, Phase::Prefill)?;
+        batch_decode = bench.rates(args, Phase::Decode, args.decode, bar)?;
+    }
+    Ok(Measured { prefill, decode, batch_decode, cache })
+}
+
 /// Operations of the matrices in the layers for one token. The head is left out: of a prompt, only the last token has it.
 fn layer_operations(parameters_active: u64, config: &Config) -> u64 {
     let head = config.vocab_size as u64 * config.hidden_size as u64;
     2 * parameters_active.saturating_sub(head)
 }
 
-/// Whether the longest sequence fits in the context, and the tokens of all of them in memory.
-fn check_fit(engine: &Engine, tokens: usize, everything: usize) -> anyhow::Result<()> {
+/// Whether the longest sequence fits in the context.
+fn check_context(engine: &Engine, tokens: usize) -> anyhow::Result<()> {
     let context = engine.context_length();
     ensure!(
         tokens <= context,
         "--depth and --prefill or --decode make {tokens} tokens, the model's context holds {context}; measure fewer"
     );
-    let need = engine.memory_need(everything);
-    ensure!(need.fits(), "{need}");
     Ok(())
 }
 
@@ -141,18 +180,21 @@ struct Bench<'a> {
     states: Vec<SequenceState>,
     scratch: Scratch,
     logits: Vec<f32>,
+    tokens: RandomTokens,
 }
 
 impl<'a> Bench<'a> {
     fn new(
         engine: &'a Engine,
         cpu: &'a Cpu,
+        locality: f64,
         sequences: usize,
         capacity_tokens: usize,
     ) -> anyhow::Result<Bench<'a>> {
         let state = || engine.model().new_state(engine.kv_format(), capacity_tokens, false);
         let states = (0..sequences).map(|_| state()).collect::<Result<_, _>>()?;
-        Ok(Bench { engine, cpu, states, scratch: Scratch::default(), logits: Vec::new() })
+        let tokens = RandomTokens::new(engine.model().config().vocab_size, locality, sequences);
+        Ok(Bench { engine, cpu, states, scratch: Scratch::default(), logits: Vec::new(), tokens })
     }
 
     /// Tokens per second of all sequences over `n` tokens of each at the depth they have now; one warm-up is not
@@ -205,13 +247,9 @@ impl<'a> Bench<'a> {
         logits: LogitsWanted,
     ) -> anyhow::Result<()> {
         let model = self.engine.model();
-        let (vocab, count) = (model.config().vocab_size, self.states.len());
-        // Other tokens for every sequence, so that they visit other experts.
-        let tokens = |sequence: usize| {
-            let first = self.states[sequence].len();
-            (first..first + n).map(|position| random_token(position * count + sequence, vocab)).collect()
-        };
-        let tokens: Vec<Vec<u32>> = sequences.clone().map(tokens).collect();
+        let vocab = model.config().vocab_size;
+        let mut draw = |sequence| (0..n).map(|_| self.tokens.next(sequence)).collect();
+        let tokens: Vec<Vec<u32>> = sequences.clone().map(&mut draw).collect();
         let segment = |(state, tokens)| Segment { input: Input::Tokens(tokens), state, phase, logits };
         let tokens = tokens.iter().map(Vec::as_slice);
         let mut segments: Vec<Segment> = self.states[sequences].iter_mut().zip(tokens).map(segment).collect();
@@ -221,14 +259,6 @@ impl<'a> Bench<'a> {
         }
         Ok(())
     }
-}
-
-/// A token for a position: the same in every run, without pattern (SplitMix64's finaliser).
-fn random_token(position: usize, vocab: usize) -> u32 {
-    let mut x = (position as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    ((x ^ (x >> 31)) % vocab.max(1) as u64) as u32
 }
 
 fn table(report: &Report) -> String {
@@ -242,10 +272,11 @@ fn table(report: &Report) -> String {
     } else {
         String::new()
     };
+    let cache = report.cache.lines();
     format!(
         "prefill {:>6} tokens  {}, {} of peak compute ({:.0} G operations/s)\n\
          decode  {:>6} tokens  {}, {} of bandwidth ({:.1} GB/s)\n{batch}\
-         bytes per token       {:.1} MB at depth {}\n\
+         bytes per token       {:.1} MB at depth {}\n{cache}\
          machine               {} threads, {}, peak memory {peak}\n",
         report.prefill,
         spread(&report.prefill_tokens_per_s),

@@ -1,9 +1,18 @@
-//! What the machine can do at most, measured in the same run as the model: the two denominators of `bench`.
+//! What the machine can do at most, measured in the same run as the model: the denominators of `bench`.
 
-use std::{hint::black_box, sync::Mutex, time::Instant};
+use std::{
+    hint::black_box,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use anyhow::Context;
+use ergon_checkpoint::{Checkpoint, PAGE_BYTES, PageBuffer, ReadFrom, Tensor};
 use ergon_kernels::{ActivationBuffer, Cpu, MatrixRef, matmul, quantize};
+use ergon_model::is_routed_expert;
 use ergon_types::WeightFormat;
 
 /// The buffer that is read: well past the last-level cache of the machines we know.
@@ -12,6 +21,13 @@ const BANDWIDTH_BYTES: u64 = 512 << 20;
 const BANDWIDTH_PASSES: usize = 6;
 /// Values of one task of the read: 4 MiB.
 const TASK_VALUES: usize = (4 << 20) / size_of::<u64>();
+
+/// Reads of the disk probe: as large as an expert, and as many at a time as the expert cache has readers.
+const DISK_READ_BYTES: usize = 1 << 20;
+const DISK_READERS: usize = 16;
+const DISK_SECONDS: f64 = 2.0;
+/// Fewer bytes than this from the disk say nothing about it.
+const DISK_LEAST_BYTES: u64 = 32 << 20;
 
 /// Shape of the product that stands for peak compute: weights (300 KB in q8_0) and activations stay in the
 /// second-level cache.
@@ -42,6 +58,42 @@ pub(super) fn memory_bandwidth(cpu: &Cpu, most_bytes: u64) -> anyhow::Result<f64
         fastest = fastest.min(start.elapsed().as_secs_f64());
     }
     Ok((values * size_of::<u64>()) as f64 / fastest)
+}
+
+/// Bytes per second that the disk gives when pieces of routed experts are read from all over the model's files, many at a time;
+/// `None` if the page cache holds so much of them that the disk is hardly asked.
+pub(super) fn disk_bandwidth(checkpoint: &Checkpoint) -> anyhow::Result<Option<f64>> {
+    let experts: Vec<&Tensor> = checkpoint
+        .tensors()
+        .filter(|tensor| is_routed_expert(&tensor.name) && !tensor.data.is_empty())
+        .collect();
+    if experts.is_empty() {
+        return Ok(None);
+    }
+    let from_disk = AtomicU64::new(0);
+    let start = Instant::now();
+    let read = |reader: usize| -> anyhow::Result<()> {
+        let mut buffer = PageBuffer::new(DISK_READ_BYTES + 2 * PAGE_BYTES)?;
+        let mut draw = reader;
+        while start.elapsed().as_secs_f64() < DISK_SECONDS {
+            draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let tensor = experts[(draw >> 33) % experts.len()];
+            let len = tensor.data.len().min(DISK_READ_BYTES);
+            let first = (draw >> 13) % (tensor.data.len() - len + 1);
+            let piece = tensor.data.slice(first..first + len).and_then(|piece| piece.extent());
+            let (_, from) = piece.context("a mapped tensor lies in a file")?.read(&mut buffer, 0)?;
+            if from == ReadFrom::Disk {
+                from_disk.fetch_add(len as u64, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..DISK_READERS).map(|reader| scope.spawn(move || read(reader))).collect();
+        readers.into_iter().try_for_each(|reader| reader.join().unwrap_or(Ok(())))
+    })?;
+    let bytes = from_disk.into_inner();
+    Ok((bytes >= DISK_LEAST_BYTES).then(|| bytes as f64 / start.elapsed().as_secs_f64()))
 }
 
 /// A sum in 16 independent lanes: the compiler turns it into vector loads, and no addition waits for the last.

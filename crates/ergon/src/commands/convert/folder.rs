@@ -10,6 +10,7 @@ use ergon_checkpoint::{
     Checkpoint, Tokenizer,
     writer::{TensorSpec, Writer},
 };
+use ergon_model::routed_expert_place;
 use serde_json::Value;
 
 use super::{plan::Planned, temporary_name};
@@ -158,14 +159,15 @@ impl PackedWeights {
 }
 
 fn spec(planned: &Planned<'_>) -> anyhow::Result<TensorSpec> {
-    let source = planned.source;
-    match planned.format() {
+    let source = &planned.source;
+    let spec = match planned.format() {
         Some(format) => TensorSpec::of_format(&source.name, format, &source.shape)
             .with_context(|| format!("tensor '{}' is no whole number of {format} blocks", source.name)),
         None => TensorSpec::of_dtype(&source.name, source.dtype_name, &source.shape).with_context(|| {
             format!("tensor '{}' of type {} cannot be written", source.name, source.dtype_name)
         }),
-    }
+    }?;
+    Ok(if routed_expert_place(&source.name).is_some() { spec.read_alone() } else { spec })
 }
 
 #[cfg(test)]

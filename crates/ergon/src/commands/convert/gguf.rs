@@ -6,12 +6,12 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, BufWriter, Read, Write},
+    io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, bail, ensure};
-use ergon_checkpoint::Checkpoint;
+use ergon_checkpoint::{Checkpoint, PAGE_BYTES};
 use ergon_types::WeightFormat;
 
 use super::plan::Planned;
@@ -21,6 +21,13 @@ const STRING_BYTES: u64 = 16 << 20;
 /// Lists inside lists: the format allows them, nobody writes more than one level.
 const LIST_DEPTH: usize = 4;
 const DEFAULT_ALIGNMENT: usize = 32;
+/// Letters, version, and the numbers of tensors and keys.
+const HEAD_BYTES: usize = 4 + 4 + 8 + 8;
+
+/// Key of the checksums, CRC-32 (IEEE 802.3) of each tensor's data in the order of the tensors.
+const CHECKSUMS_KEY: &str = "ergon.crc32";
+/// Experts that are read one by one start at a page.
+const PAGE_ALIGNMENT: u64 = PAGE_BYTES as u64;
 
 /// The output file; until [`GgufFile::finish`] under a temporary name, which is removed if that is never called.
 pub(super) struct GgufFile {
@@ -30,20 +37,41 @@ pub(super) struct GgufFile {
     alignment: u64,
     /// Bytes of data so far.
     written: u64,
+    /// Checksums of the tensors so far, that of the current one, and where they go in the file.
+    checksums: Vec<u32>,
+    checksum: crc32fast::Hasher,
+    checksums_at: Option<u64>,
     finished: bool,
 }
 
 impl GgufFile {
-    /// Writes everything up to the first tensor's data.
+    /// Writes everything up to the first tensor's data. With `read_alone`, tensors start at pages and have checksums.
     pub(super) fn create(
         target: &Path,
         checkpoint: &Checkpoint,
         tensors: &[Planned<'_>],
+        read_alone: bool,
     ) -> anyhow::Result<GgufFile> {
-        let alignment = checkpoint.metadata().usize("general.alignment")?.unwrap_or(DEFAULT_ALIGNMENT) as u64;
+        let mut alignment =
+            checkpoint.metadata().usize("general.alignment")?.unwrap_or(DEFAULT_ALIGNMENT) as u64;
         ensure!(alignment.is_power_of_two(), "general.alignment is {alignment}, expected a power of two");
-        let (keys, n_keys) =
+        let (mut keys, mut n_keys) =
             copy_keys(&header_file(checkpoint.path())?).context("cannot copy the keys of the input")?;
+        if read_alone {
+            alignment = alignment.max(PAGE_ALIGNMENT);
+        }
+        put_key(&mut keys, "general.alignment", 4);
+        keys.extend_from_slice(&(alignment as u32).to_le_bytes());
+        n_keys += 1;
+        let mut checksums_at = None;
+        if read_alone {
+            put_key(&mut keys, CHECKSUMS_KEY, 9);
+            keys.extend_from_slice(&4u32.to_le_bytes());
+            keys.extend_from_slice(&(tensors.len() as u64).to_le_bytes());
+            checksums_at = Some((HEAD_BYTES + keys.len()) as u64);
+            keys.resize(keys.len() + 4 * tensors.len(), 0);
+            n_keys += 1;
+        }
         let mut head = Vec::new();
         head.extend_from_slice(b"GGUF");
         head.extend_from_slice(&3u32.to_le_bytes());
@@ -69,6 +97,9 @@ impl GgufFile {
             target: target.to_path_buf(),
             alignment,
             written: 0,
+            checksums: Vec::new(),
+            checksum: crc32fast::Hasher::new(),
+            checksums_at,
             finished: false,
         };
         output.file.write_all(&head).with_context(|| output.cannot_write())?;
@@ -79,17 +110,26 @@ impl GgufFile {
     pub(super) fn write(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         self.file.write_all(bytes).with_context(|| self.cannot_write())?;
         self.written += bytes.len() as u64;
+        self.checksum.update(bytes);
         Ok(())
     }
 
     /// Ends the current tensor.
     pub(super) fn end_tensor(&mut self) -> anyhow::Result<()> {
+        self.checksums.push(std::mem::take(&mut self.checksum).finalize());
         let padding = self.written.next_multiple_of(self.alignment) - self.written;
-        self.write(&vec![0; padding as usize])
+        self.write(&vec![0; padding as usize])?;
+        self.checksum = crc32fast::Hasher::new();
+        Ok(())
     }
 
     /// Moves the complete file to its name.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
+        if let Some(at) = self.checksums_at {
+            let bytes: Vec<u8> = self.checksums.iter().flat_map(|checksum| checksum.to_le_bytes()).collect();
+            let written = self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.write_all(&bytes));
+            written.with_context(|| self.cannot_write())?;
+        }
         self.file
             .flush()
             .and_then(|()| self.file.get_ref().sync_all())
@@ -115,7 +155,7 @@ impl Drop for GgufFile {
 
 /// Appends a tensor's description to the head; gives the bytes of its data.
 fn describe(tensor: &Planned<'_>, offset: u64, head: &mut Vec<u8>) -> anyhow::Result<u64> {
-    let source = tensor.source;
+    let source = &tensor.source;
     let id = tensor.format().map_or_else(|| other_type_id(source.dtype_name), type_id);
     let (Some(id), Some(bytes)) = (id, tensor.bytes()) else {
         bail!("tensor '{}' of type {} cannot be written to a GGUF file", source.name, source.dtype_name);
@@ -172,6 +212,13 @@ fn header_file(path: &Path) -> anyhow::Result<PathBuf> {
     first.with_context(|| format!("{} holds no GGUF file", path.display()))
 }
 
+/// Name and type of a key; its value follows.
+fn put_key(keys: &mut Vec<u8>, name: &str, kind: u32) {
+    keys.extend_from_slice(&(name.len() as u64).to_le_bytes());
+    keys.extend_from_slice(name.as_bytes());
+    keys.extend_from_slice(&kind.to_le_bytes());
+}
+
 /// The keys of a GGUF file as they are stored, without those that would no longer be true, and their number.
 fn copy_keys(path: &Path) -> anyhow::Result<(Vec<u8>, u64)> {
     let mut input = BufReader::new(File::open(path)?);
@@ -189,7 +236,11 @@ fn copy_keys(path: &Path) -> anyhow::Result<(Vec<u8>, u64)> {
         let kind = copy_u32(&mut input, &mut keys)?;
         copy_value(&mut input, &mut keys, kind, LIST_DEPTH)?;
         // The file type names the format of the input's matrices, the split keys its division into files.
-        if name == b"general.file_type" || name.starts_with(b"split.") {
+        if name == b"general.file_type"
+            || name == b"general.alignment"
+            || name == CHECKSUMS_KEY.as_bytes()
+            || name.starts_with(b"split.")
+        {
             keys.truncate(start);
         } else {
             kept += 1;

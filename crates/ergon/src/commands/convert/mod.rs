@@ -4,6 +4,10 @@
 //! `model.safetensors`; a GGUF model becomes a GGUF file (OUT ends in `.gguf`) or a folder with one. Either way names,
 //! shapes and configuration stay, so that the result is read by the same code as the input. Tensors stream through: the
 //! memory in use is a few MiB per thread, whatever the size of the model. Nothing appears at OUT before all is written.
+//!
+//! In a folder, routed experts are laid out to be read one by one while the model runs: the matrices of each side by side from
+//! a page on, with checksums. A GGUF model's stacks are taken apart for that, which other programs do not read: `OUT.gguf`
+//! keeps them.
 
 mod encode;
 mod folder;
@@ -55,20 +59,21 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let lone_file = has_gguf_extension(&args.output);
     ensure!(gguf || !lone_file, "a Hugging Face model is written as a folder; give OUT a name without .gguf");
     check_destination(&args.input, &args.output, args.force)?;
-    let plan = plan::plan(&checkpoint, args.quant)?;
+    let plan = plan::plan(&checkpoint, args.quant, !lone_file)?;
     tell_about(&plan, args.quant);
     let cpu = Cpu::new(args.threads.unwrap_or_else(machine::physical_cores));
     let writing = || format!("cannot write {}", args.output.display());
     let mut job = Job::new(&checkpoint, &plan, &cpu)?;
     if lone_file {
-        let mut file = GgufFile::create(&args.output, &checkpoint, &plan.tensors)?;
+        let mut file = GgufFile::create(&args.output, &checkpoint, &plan.tensors, false)?;
         job.write_gguf(&mut file)?;
         file.finish()?;
     } else {
         let draft = FolderDraft::create(&args.output).with_context(writing)?;
         draft.copy_side_files(&checkpoint)?;
         if gguf {
-            let mut file = GgufFile::create(&draft.path().join("model.gguf"), &checkpoint, &plan.tensors)?;
+            let mut file =
+                GgufFile::create(&draft.path().join("model.gguf"), &checkpoint, &plan.tensors, true)?;
             job.write_gguf(&mut file)?;
             file.finish()?;
         } else {
@@ -137,8 +142,8 @@ impl<'a> Job<'a> {
                 write(planned, bytes)
             };
             match planned.encode {
-                Some(format) => self.encoder.encode(planned.source, scales, format, sink)?,
-                None => encode::copy(planned.source, sink)?,
+                Some(format) => self.encoder.encode(&planned.source, scales, format, sink)?,
+                None => encode::copy(&planned.source, sink)?,
             }
             end(planned)?;
         }

@@ -1,9 +1,11 @@
 //! What happens to each tensor: copied, written in another format, or folded into its neighbour.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use ergon_checkpoint::{Checkpoint, Tensor};
+use ergon_model::{gguf_expert_name, routed_expert_place};
 use ergon_types::WeightFormat;
 
 /// Suffix of the tensor that holds the block scales of an FP8 matrix (DeepSeek-V3).
@@ -11,7 +13,7 @@ const SCALE_SUFFIX: &str = "_scale_inv";
 
 /// One tensor of the output.
 pub(super) struct Planned<'a> {
-    pub(super) source: &'a Tensor,
+    pub(super) source: Cow<'a, Tensor>,
     /// Block scales of an FP8 source.
     pub(super) scales: Option<&'a Tensor>,
     /// The format to encode into; `None` copies the bytes.
@@ -42,8 +44,13 @@ pub(super) struct Plan<'a> {
     pub(super) requantized: usize,
 }
 
-/// Plans every tensor of the checkpoint for the wanted format.
-pub(super) fn plan<'a>(checkpoint: &'a Checkpoint, wanted: WeightFormat) -> anyhow::Result<Plan<'a>> {
+/// Plans every tensor of the checkpoint for the wanted format. With `experts_alone`, experts that are stacked in one tensor
+/// become tensors of their own, and the matrices of each stand side by side, so that one read brings it.
+pub(super) fn plan(
+    checkpoint: &Checkpoint,
+    wanted: WeightFormat,
+    experts_alone: bool,
+) -> anyhow::Result<Plan<'_>> {
     let tied = !checkpoint.tensors().any(|tensor| is_output(&tensor.name));
     let mut plan = Plan { tensors: Vec::new(), fallbacks: BTreeMap::new(), requantized: 0 };
     for source in checkpoint.tensors() {
@@ -58,9 +65,50 @@ pub(super) fn plan<'a>(checkpoint: &'a Checkpoint, wanted: WeightFormat) -> anyh
             source.name,
             source.name
         );
-        plan.tensors.push(Planned { source, scales, encode });
+        let own = if experts_alone { unstacked(source)? } else { Vec::new() };
+        if own.is_empty() {
+            plan.tensors.push(Planned { source: Cow::Borrowed(source), scales, encode });
+        }
+        let owned = |tensor| Planned { source: Cow::Owned(tensor), scales: None, encode };
+        plan.tensors.extend(own.into_iter().map(owned));
     }
+    plan.tensors.sort_by_key(|planned| {
+        let place = routed_expert_place(&planned.source.name);
+        (place.is_none(), place)
+    });
     Ok(plan)
+}
+
+/// The experts of a stack in a GGUF file, each as tensors of their own; none for every other tensor.
+fn unstacked(stack: &Tensor) -> anyhow::Result<Vec<Tensor>> {
+    let ["blk", layer, kind, "weight"] = stack.name.split('.').collect::<Vec<_>>()[..] else {
+        return Ok(Vec::new());
+    };
+    let parts: &[usize] = match kind {
+        "ffn_gate_exps" => &[0],
+        "ffn_up_exps" => &[1],
+        "ffn_down_exps" => &[2],
+        "ffn_gate_up_exps" => &[0, 1],
+        _ => return Ok(Vec::new()),
+    };
+    let (Ok(layer), &[experts, rows, cols]) = (layer.parse(), &stack.shape[..]) else {
+        return Ok(Vec::new());
+    };
+    let pieces = experts * parts.len();
+    ensure!(
+        pieces > 0 && rows.is_multiple_of(parts.len()) && stack.data.len().is_multiple_of(pieces),
+        "tensor '{}' of shape {:?} cannot be taken apart into experts",
+        stack.name,
+        stack.shape
+    );
+    let bytes = stack.data.len() / pieces;
+    let piece = |index: usize| {
+        let (expert, part) = (index / parts.len(), parts[index % parts.len()]);
+        let data = stack.data.slice(index * bytes..(index + 1) * bytes).context("a piece lies inside")?;
+        let (name, shape) = (gguf_expert_name(layer, expert, part), vec![rows / parts.len(), cols]);
+        Ok(Tensor { name, shape, data, checksum: None, ..stack.clone() })
+    };
+    (0..pieces).map(piece).collect()
 }
 
 /// Whether a tensor is the scale of an FP8 matrix, which the new format has inside.
@@ -129,6 +177,7 @@ fn at_least_six_bits(wanted: WeightFormat) -> WeightFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ergon_checkpoint::TensorBytes;
 
     #[test]
     fn matrices_are_told_from_what_keeps_its_precision() {
@@ -152,6 +201,32 @@ mod tests {
         }
         assert!(!is_matrix("model.norm.weight", &[64]));
         assert!(!is_matrix("lm_head.weight", &[0, 64]));
+    }
+
+    #[test]
+    fn stacks_come_apart_expert_by_expert() {
+        let stack = |name: &str, rows| Tensor {
+            name: name.to_string(),
+            format: Some(WeightFormat::F32),
+            dtype_name: "F32",
+            shape: vec![2, rows, 3],
+            data: TensorBytes::from_vec((0..2 * rows * 12).map(|byte| byte as u8).collect()),
+            checksum: None,
+        };
+        let fused = unstacked(&stack("blk.5.ffn_gate_up_exps.weight", 4)).unwrap();
+        let found: Vec<_> = fused.iter().map(|t| (t.name.as_str(), &t.shape[..], t.data[0])).collect();
+        assert_eq!(
+            found,
+            [
+                ("blk.5.ffn_gate.0.weight", &[2, 3][..], 0),
+                ("blk.5.ffn_up.0.weight", &[2, 3], 24),
+                ("blk.5.ffn_gate.1.weight", &[2, 3], 48),
+                ("blk.5.ffn_up.1.weight", &[2, 3], 72)
+            ]
+        );
+        assert_eq!(unstacked(&stack("blk.5.ffn_down_exps.weight", 1)).unwrap().len(), 2);
+        assert!(unstacked(&stack("blk.5.ffn_down.weight", 1)).unwrap().is_empty());
+        assert!(unstacked(&stack("blk.5.ffn_gate_up_exps.weight", 3)).is_err());
     }
 
     #[test]
