@@ -2,9 +2,10 @@
 //! comes out.
 //!
 //! Pure decision: no clock, no IO, no randomness. Age and latency reach the gate as data, so the same input gives the same
-//! verdict. Only this crate can make a [`Cleared`]; a vehicle, a bus and a tool accept nothing else.
+//! verdict. Only this crate can make a [`Cleared`]; a vehicle, a bus, a tool and a reader are given nothing else.
 
 mod cleared;
+pub mod evidence;
 pub mod motion;
 
 pub use cleared::Cleared;

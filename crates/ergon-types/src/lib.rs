@@ -2,6 +2,7 @@
 
 mod byte_size;
 mod driving;
+mod evidence;
 mod message;
 mod weight_format;
 
@@ -10,5 +11,6 @@ pub use driving::{
     ActorKind, ActorState, Control, Frame, GoalHint, LightColor, Observation, Trajectory, TrajectoryPoint,
     VehicleState,
 };
+pub use evidence::{Author, Citation, Claim, Passage, Source, Verdict};
 pub use message::{FinishReason, Message, Role};
 pub use weight_format::WeightFormat;

@@ -2,6 +2,8 @@
 
 use std::{any::Any, panic::PanicHookInfo, process::ExitCode};
 
+use ergon_agent::documents::READER_THREAD;
+
 use crate::{interrupt::INTERRUPTED_STATUS, output};
 
 /// No line of an error is longer than this many characters: names inside hostile files can be megabytes.
@@ -61,6 +63,10 @@ fn shorten(text: &str) -> String {
 /// Replaces the standard panic message, which is written for programmers, by one line that asks for a report.
 /// A panic is a defect of ours whatever the input was; it still ends with exit status 1.
 pub(crate) fn panic_hook(info: &PanicHookInfo<'_>) {
+    // Parsers of foreign formats run on this thread, where a panic is caught and becomes "this file is damaged".
+    if std::thread::current().name() == Some(READER_THREAD) {
+        return;
+    }
     let place = info.location().map_or_else(String::new, |l| format!(" at {}:{}", l.file(), l.line()));
     let message = shorten(&one_line(payload_text(info.payload())));
     output::write_stderr(&format!(

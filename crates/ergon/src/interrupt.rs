@@ -36,6 +36,11 @@ impl Interrupt {
         &self.pending
     }
 
+    /// The same flag for work that keeps it.
+    pub(crate) fn pending_shared(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.pending)
+    }
+
     /// Whether Ctrl-C was pressed since the last call.
     pub(crate) fn take(&self) -> bool {
         self.pending.swap(false, Ordering::SeqCst)

@@ -43,5 +43,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => commands::bench::run(&args),
         Command::Drive(args) => commands::drive::run(&args),
         Command::Train(args) => commands::train::run(&args),
+        Command::Verify(args) => commands::verify::run(&args),
+        Command::Ask(args) => commands::ask::run(&args),
     }
 }

@@ -10,7 +10,7 @@ const ENGLISH: &str = "README.md";
 const CHINESE: &str = "README.zh-CN.md";
 const MAP: &str = "ARCHITECTURE.md";
 /// A map that takes longer to read than this is not read.
-const MAX_MAP_LINES: usize = 300;
+const MAX_MAP_LINES: usize = 350;
 /// Where the binary lists its verbs as `Command::Verb(`.
 const VERBS: &str = "crates/ergon/src/main.rs";
 /// What a path of ours in backticks begins with.
@@ -230,6 +230,6 @@ mod tests {
     #[test]
     fn the_map_stays_short() {
         assert_eq!(lines(&[(MAP, &"x\n".repeat(301))]), [(MAP.to_owned(), 301)]);
-        assert_eq!(lines(&[(MAP, &"x\n".repeat(300))]), []);
+        assert_eq!(lines(&[(MAP, &"x\n".repeat(MAX_MAP_LINES))]), []);
     }
 }

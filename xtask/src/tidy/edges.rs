@@ -6,7 +6,7 @@ use super::Finding;
 use super::tree::Tree;
 
 /// Each crate and the crates of ours that it may import, tests included.
-const EDGES: [(&str, &[&str]); 10] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("ergon-types", &[]),
     ("ergon-kernels", &["ergon-types"]),
     ("ergon-checkpoint", &["ergon-types"]),
@@ -14,6 +14,7 @@ const EDGES: [(&str, &[&str]); 10] = [
     ("ergon-engine", &["ergon-types", "ergon-kernels", "ergon-checkpoint", "ergon-model"]),
     ("ergon-gate", &["ergon-types"]),
     ("ergon-world", &["ergon-types"]),
+    ("ergon-agent", &["ergon-types", "ergon-gate"]),
     (
         "ergon-train",
         &["ergon-types", "ergon-kernels", "ergon-checkpoint", "ergon-model", "ergon-engine", "ergon-world"],
@@ -29,6 +30,7 @@ const EDGES: [(&str, &[&str]); 10] = [
             "ergon-gate",
             "ergon-world",
             "ergon-train",
+            "ergon-agent",
         ],
     ),
     ("xtask", &[]),

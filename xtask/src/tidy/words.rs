@@ -46,8 +46,9 @@ impl Scope {
 }
 
 /// Libraries that open files. Training writes gigabytes of samples and a state that survives a kill: to hand either over as
-/// bytes would need the memory that the files save.
-const FILE_OWNERS: [&str; 2] = ["crates/ergon-checkpoint/", "crates/ergon-train/"];
+/// bytes would need the memory that the files save. The documents module reads a user's folder and keeps an index beside it.
+const FILE_OWNERS: [&str; 3] =
+    ["crates/ergon-checkpoint/", "crates/ergon-train/", "crates/ergon-agent/src/documents/"];
 
 struct Ban {
     word: &'static str,
@@ -63,8 +64,7 @@ const fn ban(word: &'static str, view: View, scope: Scope, instead: &'static str
 const RETURN_ERROR: &str = "finish it, or return an error that says what is missing";
 const TO_CALLER: &str = "return the text or an event; only the binary prints";
 const AS_ARGUMENT: &str = "take it as an argument: no behaviour of a library hangs on the environment";
-const FILES: &str =
-    "take bytes or a Checkpoint: only ergon-checkpoint, ergon-train and the binary open files";
+const FILES: &str = "take bytes or a Checkpoint: only ergon-checkpoint, ergon-train, the agent's documents and the binary open files";
 const ISSUE: &str = "do it now, or open an issue and say in words what is missing";
 
 const BANS: [Ban; 20] = [

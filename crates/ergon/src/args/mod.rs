@@ -4,6 +4,7 @@
 #![allow(rustdoc::broken_intra_doc_links)]
 
 mod drive;
+mod evidence;
 mod train;
 mod values;
 
@@ -14,6 +15,7 @@ use ergon_kernels::Isa;
 use ergon_types::{ByteSize, WeightFormat};
 
 pub(crate) use drive::{DriveArgs, GateChoice, PolicyChoice};
+pub(crate) use evidence::{AskArgs, DocumentsArgs, UnverifiedChoice, VerifyArgs};
 pub(crate) use train::{TrainArgs, TrainDriverArgs, TrainWhat};
 pub(crate) use values::TokenIds;
 
@@ -36,6 +38,10 @@ pub(crate) enum Command {
     Drive(DriveArgs),
     /// Train a model on this machine
     Train(TrainArgs),
+    /// Check claims against documents; needs no language model
+    Verify(VerifyArgs),
+    /// Answer a question from documents, with the evidence, or abstain
+    Ask(AskArgs),
     /// Tell what is in a model: architecture, sizes, formats; reads headers only
     Inspect(InspectArgs),
     /// Teacher-forced logits and perplexity of a text
@@ -351,6 +357,13 @@ mod tests {
             "ergon convert a b",
             "ergon convert a b --quant q9_z",
             "ergon bench m --repeat 0",
+            "ergon verify --claim x",
+            "ergon verify --docs d",
+            "ergon verify --docs d --claim x --claims f",
+            "ergon ask --docs d",
+            "ergon ask --docs d q --batch f",
+            "ergon ask --docs d q --endpoint http://x",
+            "ergon ask --docs d q --model m --endpoint http://x --endpoint-model n",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -364,6 +377,10 @@ mod tests {
             "ergon generate m --tokens 1,2 --max-tokens 4 --temperature 0 --top-p 0.9 --seed 7 --memory 1GiB --threads 1 --json",
             "ergon generate m --prompt a --stop x --stop y --raw",
             "ergon convert a b --quant q8_0 --force",
+            "ergon verify --docs d --claim x --json --html r.html",
+            "ergon verify --docs d --claims f.jsonl --index i",
+            "ergon ask --docs d q --model m --json",
+            "ergon ask --docs d --batch f --endpoint http://x/v1 --endpoint-model n --unverified show",
             "ergon bench m --prefill 8 --decode 8 --depth 16 --repeat 2 --memory 512MiB --json",
         ] {
             assert!(parse(line).is_ok(), "{line}");
