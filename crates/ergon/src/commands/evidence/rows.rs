@@ -8,8 +8,8 @@ use serde_json::Value;
 
 /// The largest file of rows.
 const MAX_BYTES: u64 = 256 << 20;
-/// The longest statement or question: what is longer would be looked at in part only.
-const MAX_TEXT_BYTES: usize = 4_000;
+/// The longest statement or question: of what is longer, the check reads the beginning only.
+const MAX_TEXT_BYTES: usize = ergon_agent::text::LONGEST;
 
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
