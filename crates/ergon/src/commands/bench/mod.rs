@@ -93,9 +93,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let operations_per_token = layer_operations(summary.parameters_active, model.config());
     let Measured { prefill, decode, batch_decode, mut cache } = measured;
     if cache.bytes_read > 0 {
-        // Last, because its buffers are no part of the budget.
+        // Last, because its buffers are no part of the budget; and with reads as large as an expert.
+        let expert_bytes = engine.expert_cache().map_or(0, |cache| cache.expert_bytes as usize);
         drop(engine);
-        cache.disk_limit_gb_s = probe::disk_bandwidth(&checkpoint)?.map(|rate| rate / 1e9);
+        cache.disk_limit_gb_s = probe::disk_bandwidth(&checkpoint, expert_bytes)?.map(|rate| rate / 1e9);
         cache.compare(decode.median, bandwidth / bytes_per_token as f64);
     }
     let report = Report {

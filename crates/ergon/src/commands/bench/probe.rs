@@ -22,8 +22,7 @@ const BANDWIDTH_PASSES: usize = 6;
 /// Values of one task of the read: 4 MiB.
 const TASK_VALUES: usize = (4 << 20) / size_of::<u64>();
 
-/// Reads of the disk probe: as large as an expert, and as many at a time as the expert cache has readers.
-const DISK_READ_BYTES: usize = 1 << 20;
+/// Reads of the disk probe: as many at a time as the expert cache has readers.
 const DISK_READERS: usize = 16;
 const DISK_SECONDS: f64 = 2.0;
 /// Fewer bytes than this from the disk say nothing about it.
@@ -60,9 +59,9 @@ pub(super) fn memory_bandwidth(cpu: &Cpu, most_bytes: u64) -> anyhow::Result<f64
     Ok((values * size_of::<u64>()) as f64 / fastest)
 }
 
-/// Bytes per second that the disk gives when pieces of routed experts are read from all over the model's files, many at a time;
-/// `None` if the page cache holds so much of them that the disk is hardly asked.
-pub(super) fn disk_bandwidth(checkpoint: &Checkpoint) -> anyhow::Result<Option<f64>> {
+/// Bytes per second that the disk gives when pieces of routed experts, each of `most_bytes` or a whole tensor, are read from all
+/// over the model's files, many at a time; `None` if the page cache holds so much of them that the disk is hardly asked.
+pub(super) fn disk_bandwidth(checkpoint: &Checkpoint, most_bytes: usize) -> anyhow::Result<Option<f64>> {
     let experts: Vec<&Tensor> = checkpoint
         .tensors()
         .filter(|tensor| is_routed_expert(&tensor.name) && !tensor.data.is_empty())
@@ -73,12 +72,12 @@ pub(super) fn disk_bandwidth(checkpoint: &Checkpoint) -> anyhow::Result<Option<f
     let from_disk = AtomicU64::new(0);
     let start = Instant::now();
     let read = |reader: usize| -> anyhow::Result<()> {
-        let mut buffer = PageBuffer::new(DISK_READ_BYTES + 2 * PAGE_BYTES)?;
+        let mut buffer = PageBuffer::new(most_bytes + 2 * PAGE_BYTES)?;
         let mut draw = reader;
         while start.elapsed().as_secs_f64() < DISK_SECONDS {
             draw = draw.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let tensor = experts[(draw >> 33) % experts.len()];
-            let len = tensor.data.len().min(DISK_READ_BYTES);
+            let len = tensor.data.len().min(most_bytes);
             let first = (draw >> 13) % (tensor.data.len() - len + 1);
             let piece = tensor.data.slice(first..first + len).and_then(|piece| piece.extent());
             let (_, from) = piece.context("a mapped tensor lies in a file")?.read(&mut buffer, 0)?;
