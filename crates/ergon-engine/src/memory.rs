@@ -4,7 +4,7 @@ use std::fmt;
 
 use ergon_checkpoint::Checkpoint;
 use ergon_model::{
-    AttentionConfig, Config, HEADS_PER_EXPANSION, KvFormat, Model, ModelError, ModelSummary,
+    AttentionConfig, Config, HEADS_PER_EXPANSION, KvFormat, Model, ModelError, ModelSummary, is_after_layers,
     is_routed_expert, kv_bytes_per_token,
 };
 use ergon_types::ByteSize;
@@ -135,8 +135,7 @@ impl MemoryPlan {
             tensors.map(|tensor| tensor.data.len() as u64).sum()
         };
         let after = config.num_hidden_layers;
-        let of_drafts = [format!("model.layers.{after}."), format!("blk.{after}.")];
-        let of_drafts = |name: &str| of_drafts.iter().any(|prefix| name.starts_with(prefix));
+        let of_drafts = |name: &str| is_after_layers(name, after);
         // Scales of FP8 matrices are taken into memory when the matrices are bound.
         let scales = bytes(&|name| is_expert_scale(name) && !of_drafts(name));
         let mut places = model.expert_places();

@@ -119,6 +119,11 @@ pub fn is_routed_expert(name: &str) -> bool {
     name.contains(".mlp.experts.") || name.contains("_exps.") || routed_expert_place(name).is_some()
 }
 
+/// Whether a tensor lies behind the last layer, in the multi-token-prediction layer.
+pub fn is_after_layers(name: &str, num_hidden_layers: usize) -> bool {
+    ["model.layers.", "blk."].iter().any(|prefix| name.starts_with(&format!("{prefix}{num_hidden_layers}.")))
+}
+
 /// Where a tensor that is one matrix of one routed expert belongs: layer, expert, and 0, 1, 2 for gate, up, down. `None` for
 /// every other tensor.
 pub fn routed_expert_place(name: &str) -> Option<(usize, usize, usize)> {

@@ -8,7 +8,7 @@ use ergon_types::WeightFormat;
 use crate::config::{Config, DriverConfig};
 use crate::decoder::Model;
 use crate::driver::Driver;
-use crate::names::{Part, Place, is_routed_expert, stem};
+use crate::names::{Part, Place, is_after_layers, is_routed_expert, stem};
 use crate::state::KvFormat;
 
 /// What `inspect` shows. Made from headers: no weight is read.
@@ -149,8 +149,7 @@ fn architecture(checkpoint: &Checkpoint) -> String {
 fn share(checkpoint: &Checkpoint, config: Option<&Config>, tensor: &Tensor) -> Share {
     let name = tensor.name.as_str();
     if let Some(config) = config {
-        let after = config.num_hidden_layers;
-        if name.starts_with(&format!("model.layers.{after}.")) || name.starts_with(&format!("blk.{after}.")) {
+        if is_after_layers(name, config.num_hidden_layers) {
             return Share::Never;
         }
         let embedding = stem(checkpoint.kind(), Place::Model, Part::EmbedTokens);

@@ -19,6 +19,8 @@ const MAGIC: &[u8] = b"GGUF";
 /// ggml's `GGML_MAX_DIMS`.
 const MAX_DIMS: u32 = 4;
 const DEFAULT_ALIGNMENT: usize = 32;
+/// Key of a list that `ergon convert` adds: CRC-32 (IEEE 802.3) of each tensor's data, in the order of the tensors.
+pub const CHECKSUMS_KEY: &str = "ergon.crc32";
 const MAX_ALIGNMENT: usize = 64 << 10;
 /// Published files have well under a hundred keys.
 const MAX_KEYS: u64 = 1 << 16;

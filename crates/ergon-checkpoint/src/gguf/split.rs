@@ -1,6 +1,6 @@
 //! Opening a GGUF model: one file, or the parts `NAME-00001-of-0000N.gguf` that `gguf-split` makes.
 
-use super::{Header, parse};
+use super::{CHECKSUMS_KEY, Header, parse};
 use crate::checkpoint::Parts;
 use crate::{CheckpointError, FormatError, MetadataError, Tensor, TensorBytes, files};
 use std::path::{Path, PathBuf};
@@ -52,8 +52,8 @@ fn read_part(file: &Path, index: usize, total: usize) -> Result<(TensorBytes, He
 
 /// CRC-32 of each tensor, in files that `ergon convert` has made.
 fn checksums(file: &Path, header: &Header) -> Result<Option<Vec<u32>>, CheckpointError> {
-    const KEY: &str = "ergon.crc32";
-    let Some(values) = header.metadata.list_usize(KEY).map_err(|error| bad_key(file, &error))? else {
+    let Some(values) = header.metadata.list_usize(CHECKSUMS_KEY).map_err(|error| bad_key(file, &error))?
+    else {
         return Ok(None);
     };
     let values: Vec<u32> = values.into_iter().filter_map(|value| u32::try_from(value).ok()).collect();
@@ -61,7 +61,7 @@ fn checksums(file: &Path, header: &Header) -> Result<Option<Vec<u32>>, Checkpoin
         return Ok(Some(values));
     }
     let (found, tensors) = (values.len(), header.tensors.len());
-    let what = format!("'{KEY}' names {found} checksums, the file has {tensors} tensors");
+    let what = format!("'{CHECKSUMS_KEY}' names {found} checksums, the file has {tensors} tensors");
     Err(CheckpointError::format(file, FormatError::new(what)))
 }
 

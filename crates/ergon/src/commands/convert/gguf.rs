@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail, ensure};
-use ergon_checkpoint::{Checkpoint, PAGE_BYTES};
+use ergon_checkpoint::{Checkpoint, PAGE_BYTES, gguf::CHECKSUMS_KEY};
 use ergon_types::WeightFormat;
 
 use super::plan::Planned;
@@ -24,8 +24,6 @@ const DEFAULT_ALIGNMENT: usize = 32;
 /// Letters, version, and the numbers of tensors and keys.
 const HEAD_BYTES: usize = 4 + 4 + 8 + 8;
 
-/// Key of the checksums, CRC-32 (IEEE 802.3) of each tensor's data in the order of the tensors.
-const CHECKSUMS_KEY: &str = "ergon.crc32";
 /// Experts that are read one by one start at a page.
 const PAGE_ALIGNMENT: u64 = PAGE_BYTES as u64;
 

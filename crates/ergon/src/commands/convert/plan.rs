@@ -72,7 +72,7 @@ pub(super) fn plan(
         let owned = |tensor| Planned { source: Cow::Owned(tensor), scales: None, encode };
         plan.tensors.extend(own.into_iter().map(owned));
     }
-    plan.tensors.sort_by_key(|planned| {
+    plan.tensors.sort_by_cached_key(|planned| {
         let place = routed_expert_place(&planned.source.name);
         (place.is_none(), place)
     });
