@@ -25,7 +25,7 @@ pub use checkpoint::{Checkpoint, CheckpointKind};
 pub use config_json::parse_config;
 pub use error::{CheckpointError, FormatError};
 pub use generation_defaults::{GenerationDefaults, GenerationError};
-pub use mapping::{PageBuffer, TensorBytes};
+pub use mapping::{PageBuffer, TensorBytes, return_free_memory};
 pub use metadata::{MetaList, MetaValue, Metadata, MetadataError};
 pub use template::{ChatTemplate, RenderOptions, TemplateError};
 pub use tensor::Tensor;

@@ -190,6 +190,16 @@ impl DerefMut for PageBuffer {
     }
 }
 
+/// Gives memory that was freed back to the system where the allocator would keep it for later (glibc's does); elsewhere
+/// nothing happens.
+pub fn return_free_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call takes the allocator's own locks and touches no memory in use.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 impl std::fmt::Debug for TensorBytes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "TensorBytes({} bytes)", self.range.len())

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use ergon_checkpoint::Checkpoint;
+use ergon_checkpoint::{Checkpoint, return_free_memory};
 use ergon_kernels::{Cpu, Isa};
 use ergon_model::{
     AttentionConfig, ExpertStore, ForwardError, Input, KvFormat, LogitsWanted, Model, ModelSummary, Phase,
@@ -13,7 +13,7 @@ use ergon_model::{
 use ergon_types::FinishReason;
 
 use crate::error::{EngineError, SequenceError};
-use crate::memory::{MemoryNeed, MemoryPlan};
+use crate::memory::{MemoryNeed, MemoryPlan, Sequences};
 use crate::observer::{TokenObserver, Unobserved};
 use crate::prefix::PrefixCache;
 use crate::residency::{ExpertCache, ExpertCacheReport, FileReader};
@@ -40,6 +40,9 @@ pub struct EngineOptions {
     /// Work that would need more memory than this is refused before it starts. If all weights together do not fit, the
     /// routed experts are read from the disk as they are visited, and as many as fit are kept.
     pub memory_budget_bytes: Option<u64>,
+    /// Tokens of the longest sequence (prompt and output) to come: if memory does not hold them beside all weights, routed
+    /// experts are read. At least [`MemoryPlan::comfortable_tokens`] are assumed.
+    pub expected_tokens: usize,
     /// What the process holds already, and counts within the budget.
     pub process_bytes: u64,
     /// Use the model's multi-token-prediction layer where it makes decoding faster. The output is the same.
@@ -58,6 +61,7 @@ impl Default for EngineOptions {
             kv_format: None,
             prefill_chunk_tokens: 512,
             memory_budget_bytes: None,
+            expected_tokens: 0,
             process_bytes: 0,
             speculative: true,
             max_sequences: 64,
@@ -115,6 +119,8 @@ pub struct Engine {
     prefixes: PrefixCache,
     next_id: u64,
     turn: usize,
+    /// Whether the last step read prompts.
+    last_phase: Phase,
 }
 
 impl Engine {
@@ -157,8 +163,9 @@ impl Engine {
             sequences: BTreeMap::new(),
             next_id: 0,
             turn: 0,
+            last_phase: Phase::Decode,
         };
-        engine.options.prefill_chunk_tokens = engine.plan.chunk_tokens();
+        engine.options.prefill_chunk_tokens = engine.plan.chunk_tokens(engine.plan.comfortable_tokens());
         engine.make_room(0)?;
         Ok(engine)
     }
@@ -191,9 +198,12 @@ impl Engine {
     /// What a new sequence of `tokens` tokens (prompt and output) would need beside everything that is running.
     /// The budget is `u64::MAX` if none was given.
     pub fn memory_need(&self, tokens: usize) -> MemoryNeed {
-        let running: usize = self.sequences.values().map(|s| s.prompt_len + s.limit).sum();
-        let longest = self.sequences.values().map(|s| s.prompt_len + s.limit).max().unwrap_or(0);
-        self.plan.need(tokens, running, longest.max(tokens), 1 + self.sequences.len())
+        self.plan.need(self.running().and(tokens), tokens)
+    }
+
+    fn running(&self) -> Sequences {
+        let tokens = self.sequences.values().map(|sequence| sequence.prompt_len + sequence.limit);
+        tokens.fold(Sequences::default(), Sequences::and)
     }
 
     /// The longest sequence (prompt and output) that the memory budget and the context have room for now. Where routed
@@ -230,16 +240,54 @@ impl Engine {
         while need.total().saturating_add(self.prefixes.bytes()) > need.budget
             && self.prefixes.forget_oldest()
         {}
+        self.keep_experts_beside(&need);
+        Ok(())
+    }
+
+    /// Before steps of a phase, shares what the budget leaves between the buffers of a step, which are large while prompts are
+    /// read, and routed experts. For callers who run steps over the model themselves: `sequences` are their sequences,
+    /// `tokens` the tokens that all of them will have. Returns the prompt tokens that a step may compute. Buffers of longer
+    /// steps must have been freed before ([`ergon_checkpoint::return_free_memory`]).
+    pub fn share_memory(&self, phase: Phase, sequences: usize, tokens: usize) -> usize {
+        self.share(phase, Sequences { count: sequences, tokens, longest: tokens / sequences.max(1) })
+    }
+
+    fn share(&self, phase: Phase, sequences: Sequences) -> usize {
+        let chunk = self.plan.chunk(sequences);
+        let prompt_tokens = if phase == Phase::Prefill { chunk } else { 0 };
+        self.keep_experts_beside(&self.plan.need_in_steps_of(prompt_tokens, sequences));
+        chunk
+    }
+
+    /// The coming step's share of the memory: what the last one used and this one does not need is freed.
+    fn prepare_step(&mut self) {
+        if self.experts.is_none() {
+            return;
+        }
+        let in_prompt = self.sequences.values().any(Sequence::in_prompt);
+        let phase = if in_prompt { Phase::Prefill } else { Phase::Decode };
+        if phase == Phase::Decode && self.last_phase == Phase::Prefill {
+            self.free_buffers();
+        }
+        self.last_phase = phase;
+        self.options.prefill_chunk_tokens = self.share(phase, self.running());
+    }
+
+    /// Frees the buffers of steps, if routed experts have use for their memory.
+    pub(crate) fn free_buffers(&mut self) {
+        if self.experts.is_some() {
+            (self.scratch, self.logits) = (Scratch::default(), Vec::new());
+            return_free_memory();
+        }
+    }
+
+    /// Keeps as many routed experts as a need leaves room for, if they do not all stay in memory.
+    fn keep_experts_beside(&self, need: &MemoryNeed) {
         if let Some(experts) = &self.experts {
-            if self.sequences.is_empty() {
-                // A long prompt has left them larger than what comes next may need.
-                (self.scratch, self.logits) = (Scratch::default(), Vec::new());
-            }
             let room = need.room_for_experts().saturating_sub(self.prefixes.bytes());
             let count = room / experts.buffer_bytes().max(1);
             experts.set_capacity(usize::try_from(count).unwrap_or(usize::MAX));
         }
-        Ok(())
     }
 
     /// How routed experts are kept and read; `None` if all of them stay in memory.
@@ -344,9 +392,10 @@ impl Engine {
         if self.sequences.is_empty() {
             return Ok(Vec::new());
         }
+        let only_decodes = self.sequences.values().all(|s| !s.in_prompt());
+        self.prepare_step();
         let grants = self.grants();
         self.draft()?;
-        let only_decodes = self.sequences.values().all(|s| !s.in_prompt());
         let rows = match self.forward(&grants) {
             Ok(rows) => rows,
             Err(StepFailure::Everyone(error)) => return Err(error),

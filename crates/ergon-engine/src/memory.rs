@@ -85,17 +85,40 @@ impl fmt::Display for MemoryNeed {
 
 /// Tokens of context that a model must have room for if all its weights are to stay in memory.
 const COMFORTABLE_TOKENS: usize = 4096;
-/// Where experts are read, a longer piece of a prompt reads each of them less often, but its buffers take room from them: at
-/// most this part of the budget.
-const WORKING_SHARE: u64 = 8;
-/// Pieces of a prompt are not made shorter than this.
+/// What is kept about a routed expert that is not in memory: where its matrices are, their names, its visits.
+const BYTES_PER_EXPERT: u64 = 1 << 10;
+/// Where experts are read, pieces of a prompt are not made shorter than this.
 const LEAST_CHUNK_TOKENS: usize = 64;
+
+/// Sequences for which there is to be memory at the same time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sequences {
+    pub(crate) count: usize,
+    /// Tokens of all of them, prompt and output.
+    pub(crate) tokens: usize,
+    pub(crate) longest: usize,
+}
+
+impl Sequences {
+    pub(crate) fn one(tokens: usize) -> Sequences {
+        Sequences { count: 1, tokens, longest: tokens }
+    }
+
+    pub(crate) fn and(self, tokens: usize) -> Sequences {
+        Sequences {
+            count: self.count + 1,
+            tokens: self.tokens.saturating_add(tokens),
+            longest: self.longest.max(tokens),
+        }
+    }
+}
 
 /// How a model is to use a budget, known from its headers.
 #[derive(Clone, Debug)]
 pub struct MemoryPlan {
     config: Config,
     budget: u64,
+    expected_tokens: usize,
     process: u64,
     /// Weights but the routed experts.
     resident: u64,
@@ -107,6 +130,7 @@ pub struct MemoryPlan {
     expert: u64,
     kv_format: KvFormat,
     kv_per_token: u64,
+    /// The most prompt tokens of a step.
     chunk: usize,
 }
 
@@ -144,6 +168,7 @@ impl MemoryPlan {
             config: config.clone(),
             experts: places.len() as u64,
             budget: options.memory_budget_bytes.unwrap_or(u64::MAX),
+            expected_tokens: options.expected_tokens,
             process: options.process_bytes.saturating_add(SLACK_BYTES),
             resident: summary.bytes_resident.saturating_add(scales),
             routed: summary.bytes_routed_experts.saturating_sub(scales),
@@ -153,44 +178,63 @@ impl MemoryPlan {
             kv_per_token: kv_bytes_per_token(config, kv_format, drafts) as u64,
             chunk: options.prefill_chunk_tokens.max(1),
         };
-        let tokens = plan.comfortable_tokens();
-        plan.streams = plan.routed > 0 && !plan.need(tokens, 0, tokens, 1).fits();
+        plan.streams = plan.routed > 0 && !plan.need_for(plan.comfortable_tokens()).fits();
         if plan.streams {
+            plan.process = plan.process.saturating_add(plan.experts * BYTES_PER_EXPERT);
             plan.resident = plan.resident.saturating_sub(bytes(&of_drafts));
             plan.kv_per_token = kv_bytes_per_token(config, kv_format, 0) as u64;
-            let most = plan.budget / WORKING_SHARE;
-            let too_much = |need: MemoryNeed| need.working > most || !need.fits();
-            while plan.chunk > LEAST_CHUNK_TOKENS && too_much(plan.need_for(tokens)) {
-                plan.chunk = (plan.chunk / 2).max(LEAST_CHUNK_TOKENS);
-            }
         }
         plan
     }
 
-    /// What a new sequence of `tokens` tokens needs beside `running` tokens of others. `longest` is the longest sequence,
-    /// `sequences` how many there are with the new one.
-    pub(crate) fn need(&self, tokens: usize, running: usize, longest: usize, sequences: usize) -> MemoryNeed {
-        let in_tokens = |n: usize| (n as u64).saturating_mul(self.kv_per_token);
+    /// What sequences need, of which a new one has `new_tokens`. Where experts are read, a prompt is in the shortest pieces.
+    pub(crate) fn need(&self, all: Sequences, new_tokens: usize) -> MemoryNeed {
+        let chunk = if self.streams { self.chunk.min(LEAST_CHUNK_TOKENS) } else { self.chunk };
+        MemoryNeed { kv_tokens: new_tokens, ..self.need_in_steps_of(chunk, all) }
+    }
+
+    /// What sequences need whose steps compute so many tokens of prompts.
+    pub(crate) fn need_in_steps_of(&self, prompt_tokens: usize, all: Sequences) -> MemoryNeed {
         let top_k = self.config.moe.as_ref().map_or(0, |moe| moe.num_experts_per_tok) as u64;
+        let rows = prompt_tokens + all.count;
         MemoryNeed {
             process: self.process,
             weights: if self.streams { self.resident } else { self.resident.saturating_add(self.routed) },
             expert_cache: if self.streams { top_k.saturating_mul(self.expert) } else { 0 },
-            kv_cache: in_tokens(running).saturating_add(in_tokens(tokens)),
-            kv_tokens: tokens,
-            working: working_bytes(&self.config, self.chunk + sequences, 1 + sequences, longest),
+            kv_cache: (all.tokens as u64).saturating_mul(self.kv_per_token),
+            kv_tokens: all.tokens,
+            working: working_bytes(&self.config, rows, 1 + all.count, all.longest),
             budget: self.budget,
         }
     }
 
-    /// Tokens that a plan has in view when nobody says how many.
+    /// Tokens of prompts that a step computes. Where experts are read, every piece of a prompt reads those that are not in
+    /// memory: longer pieces do so less often, but their buffers leave room for fewer experts.
+    pub(crate) fn chunk(&self, all: Sequences) -> usize {
+        if !self.streams {
+            return self.chunk;
+        }
+        let reads_per_token = |&chunk: &usize| {
+            let need = self.need_in_steps_of(chunk, all);
+            let in_memory = self.experts_in_memory(&need).unwrap_or(self.experts);
+            if need.fits() { (self.experts - in_memory) as f64 / chunk as f64 } else { f64::INFINITY }
+        };
+        let halves = std::iter::successors(Some(self.chunk), |chunk| Some(chunk / 2));
+        let chunks = halves.take_while(|&chunk| chunk == self.chunk || chunk >= LEAST_CHUNK_TOKENS);
+        chunks
+            .min_by(|a, b| reads_per_token(a).total_cmp(&reads_per_token(b)))
+            .filter(|chunk| reads_per_token(chunk).is_finite())
+            .unwrap_or(self.chunk.min(LEAST_CHUNK_TOKENS))
+    }
+
+    /// Tokens that a plan has in view: those that are expected, and 4096 if nobody says how many.
     pub fn comfortable_tokens(&self) -> usize {
-        COMFORTABLE_TOKENS.min(self.config.max_position_embeddings)
+        self.expected_tokens.max(COMFORTABLE_TOKENS).min(self.config.max_position_embeddings)
     }
 
     /// What one sequence of `tokens` tokens needs; the room that is left goes to routed experts, if they are read.
     pub fn need_for(&self, tokens: usize) -> MemoryNeed {
-        self.need(tokens, 0, tokens, 1)
+        self.need(Sequences::one(tokens), tokens)
     }
 
     /// Whether routed experts are read as they are visited.
@@ -207,9 +251,9 @@ impl MemoryPlan {
         self.kv_format
     }
 
-    /// Prompt tokens of a step.
-    pub fn chunk_tokens(&self) -> usize {
-        self.chunk
+    /// Prompt tokens of a step for one sequence of `tokens` tokens.
+    pub fn chunk_tokens(&self, tokens: usize) -> usize {
+        self.chunk(Sequences::one(tokens))
     }
 }
 

@@ -50,6 +50,14 @@ impl<'a> TextTools<'a> {
         self.tokenizer.ok_or(GenerationError::NoTokenizer { what })
     }
 
+    /// Tokens that a prompt comes to.
+    ///
+    /// # Errors
+    /// The model's text tools cannot make tokens of it.
+    pub fn count_tokens(&self, prompt: &Prompt) -> Result<usize, GenerationError> {
+        Ok(self.prepare(prompt, false)?.tokens.len())
+    }
+
     /// `think_first`: if the template leaves opening a block of reasoning to the model, open it here.
     pub(crate) fn prepare(
         &self,

@@ -4,7 +4,7 @@ use ergon_model::{Input, LogitsWanted, Phase, Segment};
 
 use crate::engine::Engine;
 use crate::error::EngineError;
-use crate::memory::working_bytes;
+use crate::memory::{MemoryNeed, working_bytes};
 
 /// Logits held at once while scoring, in bytes; long texts over large vocabularies are scored in smaller chunks.
 const LOGITS_BYTES: usize = 64 << 20;
@@ -45,11 +45,17 @@ impl Engine {
             return Err(EngineError::ContextExceeded { tokens: tokens.len(), context_length });
         }
         let vocab = self.model.config().vocab_size;
-        let chunk = self.options.prefill_chunk_tokens.min(LOGITS_BYTES / 4 / vocab.max(1)).max(1);
-        let mut need = self.memory_need(tokens.len());
-        need.working = working_bytes(self.model.config(), chunk, chunk, tokens.len());
-        self.make_room_for(need)?;
+        let mut chunk = self.options.prefill_chunk_tokens.min(LOGITS_BYTES / 4 / vocab.max(1)).max(1);
+        let need = |chunk| {
+            let working = working_bytes(self.model.config(), chunk, chunk, tokens.len());
+            MemoryNeed { working, ..self.memory_need(tokens.len()) }
+        };
+        while chunk > 1 && !need(chunk).fits() {
+            chunk /= 2;
+        }
+        self.make_room_for(need(chunk))?;
         let score = self.score_in_room(tokens, chunk, &mut rows);
+        self.free_buffers();
         let _ = self.make_room(0);
         score
     }

@@ -139,6 +139,67 @@ fn a_longer_sequence_takes_its_memory_from_the_experts_and_gives_it_back() {
     assert_eq!(in_memory(&engine), idle);
 }
 
+#[test]
+fn buffers_for_long_pieces_of_a_prompt_go_to_the_experts_afterwards() {
+    let tiny = deepseek_v3_of(LAYERS, false);
+    let tokens = 420;
+    let chunk = |bytes| {
+        let plan = MemoryPlan::of_checkpoint(&tiny.checkpoint, &with_budget(bytes)).unwrap();
+        plan.chunk_tokens(tokens)
+    };
+    let bytes = least_bytes(&tiny.checkpoint, tokens) + 4 * 28 * 1024;
+    assert!(chunk(bytes) < chunk(most_bytes(&tiny.checkpoint)));
+    let mut engine = tiny.engine(with_budget(bytes));
+    let in_memory = |engine: &Engine| engine.expert_cache().unwrap().in_memory;
+    engine.add(request(0, 400, 20)).unwrap();
+    engine.step().unwrap();
+    assert_eq!(engine.options().prefill_chunk_tokens, chunk(bytes));
+    let reading = in_memory(&engine);
+    let mut writing = 0;
+    while !engine.is_idle() {
+        engine.step().unwrap();
+        writing = writing.max(in_memory(&engine));
+    }
+    assert!(reading < writing, "{reading} experts while reading, {writing} while writing");
+}
+
+#[test]
+fn a_sequence_that_is_known_to_be_long_has_the_experts_read() {
+    let tiny = deepseek_v3_of(LAYERS, false);
+    let folder = tiny.weights().parent().unwrap().to_path_buf();
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_str(&config).unwrap();
+    config["max_position_embeddings"] = 8192.into();
+    std::fs::write(folder.join("config.json"), config.to_string()).unwrap();
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let budget = with_budget(most_bytes(&checkpoint) + 1);
+    let long: usize = 4096 + 500;
+    let mut surprised = Engine::load(&checkpoint, &budget).unwrap();
+    assert!(surprised.expert_cache().is_none());
+    assert!(matches!(surprised.add(request(0, long as u32 - 10, 10)), Err(EngineError::Memory(_))));
+    let mut told = Engine::load(&checkpoint, &EngineOptions { expected_tokens: long, ..budget }).unwrap();
+    assert!(told.expert_cache().is_some());
+    told.add(request(0, long as u32 - 10, 10)).unwrap();
+}
+
+#[test]
+fn engines_over_the_same_file_do_not_disturb_each_other() {
+    let tiny = deepseek_v3_of(LAYERS, true);
+    let expected = run(&mut tiny.engine(options()), &requests());
+    let bytes = least_bytes(&tiny.checkpoint, 420) + (50 << 10);
+    std::thread::scope(|scope| {
+        let other = || {
+            let checkpoint = Checkpoint::open(tiny.weights().parent().unwrap()).unwrap();
+            let mut engine = Engine::load(&checkpoint, &with_budget(bytes)).unwrap();
+            run(&mut engine, &requests())
+        };
+        let others: Vec<_> = (0..3).map(|_| scope.spawn(other)).collect();
+        for other in others {
+            assert_eq!(other.join().unwrap(), expected);
+        }
+    });
+}
+
 /// Flips a bit in the middle of an expert of the last layer.
 fn damage(tiny: &Tiny, expert: usize) -> String {
     let name = format!("model.layers.{}.mlp.experts.{expert}.up_proj.weight", LAYERS - 1);

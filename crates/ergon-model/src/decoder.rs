@@ -10,6 +10,7 @@ use crate::binder::Binder;
 use crate::config::{AttentionConfig, Config};
 use crate::error::{ForwardError, ModelError};
 use crate::experts::{ExpertPlace, ExpertStore};
+use crate::guess;
 use crate::matrix::Matrix;
 use crate::moe::{ExpertAccess, LostExpert};
 use crate::rope::{RopeTable, Rotations};
@@ -373,9 +374,9 @@ impl Model {
         buffers: &mut StepScratch,
         hidden: &mut [f32],
     ) -> Result<(), ForwardError> {
-        let access = ExpertAccess { layer: run.layer, store: self.expert_store.as_deref() };
+        let index = run.layer;
         let spans = run.step.spans;
-        let StepScratch { normed, output, activations, attention, mlp, moe } = buffers;
+        let StepScratch { normed, output, activations, attention, mlp, moe, guess } = buffers;
         let cpu = run.step.cpu;
         let (eps, width) = (self.config.rms_norm_eps, self.config.hidden_size);
         let normed = sized(normed, hidden.len());
@@ -404,6 +405,13 @@ impl Model {
             FeedForwardWeights::Moe(weights) => {
                 let config = self.config.moe.as_ref().expect("experts are bound only with a config for them");
                 let x = activations.prepare(cpu, normed, width, weights.input_formats());
+                let access = self.expert_store.as_deref().map(|store| {
+                    let next = self.weights.layers.get(index + 1);
+                    let guess = next.and_then(|next| {
+                        guess::guess(cpu, (config, eps), (index + 1, next), store, hidden, guess)
+                    });
+                    ExpertAccess { layer: index, store, guess }
+                });
                 weights
                     .forward(cpu, config, access, x, moe, output)
                     .map_err(|lost| lost_segments(lost, spans))?;

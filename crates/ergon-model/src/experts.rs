@@ -57,11 +57,37 @@ pub struct ExpertFailure {
     pub reason: String,
 }
 
+/// An expert that a layer still to come will probably visit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GuessedExpert {
+    /// Its number in the layer.
+    pub expert: usize,
+    /// Its place in the router's order, 0 being the most probable: guesses of one rank are right about equally often.
+    pub rank: usize,
+}
+
+/// What a layer still to come will probably visit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guess {
+    /// The layer.
+    pub layer: usize,
+    /// Its experts, each once, the most probable first.
+    pub experts: Vec<GuessedExpert>,
+}
+
 /// Keeps some routed experts in memory and reads the others when a layer asks for them.
 pub trait ExpertStore: Send + Sync {
     /// Begins the visit of a layer (multi-token-prediction layers count on after the decoder's) to `experts`, in rising
-    /// order; [`ExpertVisit::ready`] starts reads of what is not in memory.
-    fn visit<'a>(&'a self, layer: usize, experts: &[usize]) -> Box<dyn ExpertVisit + 'a>;
+    /// order, and starts reads of what is not in memory; what `guess` names may be read after it.
+    fn visit<'a>(
+        &'a self,
+        layer: usize,
+        experts: &[usize],
+        guess: Option<Guess>,
+    ) -> Box<dyn ExpertVisit + 'a>;
+
+    /// Whether a guess about a layer's visits is of use.
+    fn wants_guess(&self, layer: usize) -> bool;
 }
 
 /// Experts of one layer as they become readable.

@@ -17,6 +17,7 @@ mod driver;
 mod error;
 mod experts;
 mod gqa;
+mod guess;
 mod matrix;
 mod mla;
 mod mlp;
@@ -41,7 +42,10 @@ pub use config::{
 pub use decoder::{Input, LogitsWanted, Model, Phase, Segment};
 pub use driver::{Driver, DriverStep};
 pub use error::{ForwardError, ModelError};
-pub use experts::{ExpertBytes, ExpertFailure, ExpertPart, ExpertPlace, ExpertStore, ExpertVisit, PartPlace};
+pub use experts::{
+    ExpertBytes, ExpertFailure, ExpertPart, ExpertPlace, ExpertStore, ExpertVisit, Guess, GuessedExpert,
+    PartPlace,
+};
 pub use mla::HEADS_PER_EXPANSION;
 pub use mtp::DraftSegment;
 pub use names::{gguf_expert_name, is_after_layers, is_routed_expert, routed_expert_place};

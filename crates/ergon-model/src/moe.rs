@@ -7,17 +7,17 @@ use ergon_kernels::{Activations, Cpu, MatmulJob, MatrixRef, RowSet, matmul, matm
 use ergon_types::WeightFormat;
 
 use crate::config::MoeConfig;
-use crate::experts::{ExpertBytes, ExpertPart, ExpertStore};
+use crate::experts::{ExpertBytes, ExpertPart, ExpertStore, ExpertVisit, Guess};
 use crate::router::route;
 use crate::scratch::{MoeScratch, sized};
 use crate::weights::{Expert, MoeWeights};
 
-/// Where the routed experts of a layer are.
-#[derive(Clone, Copy)]
+/// Where the routed experts of a layer come from if they are not all in memory (or mapped).
 pub(crate) struct ExpertAccess<'a> {
     pub(crate) layer: usize,
-    /// `None` if all are in memory (or mapped).
-    pub(crate) store: Option<&'a dyn ExpertStore>,
+    pub(crate) store: &'a dyn ExpertStore,
+    /// What the next layer will probably visit.
+    pub(crate) guess: Option<Guess>,
 }
 
 /// An expert that cannot be had, and the tokens that visit it.
@@ -37,24 +37,37 @@ impl MoeWeights {
         routed.chain(shared).chain([self.router.format()])
     }
 
-    /// Writes the output `[rows, hidden_size]` for the input `x` `[rows, hidden_size]`.
+    /// Writes the output `[rows, hidden_size]` for the input `x` `[rows, hidden_size]`. While routed experts are read, the
+    /// shared ones are computed.
     pub(crate) fn forward(
         &self,
         cpu: &Cpu,
         moe: &MoeConfig,
-        access: ExpertAccess<'_>,
+        access: Option<ExpertAccess<'_>>,
         x: Activations,
         scratch: &mut MoeScratch,
         output: &mut [f32],
     ) -> Result<(), LostExpert> {
         self.choose(cpu, moe, x, scratch);
         sort_by_expert(moe, x.rows(), scratch);
-        self.visit(cpu, access, x, scratch)?;
-        self.combine(moe, x.rows(), scratch, output);
+        sized(&mut scratch.down, scratch.visit_token.len() * x.cols());
+        let visited = |expert: &usize| scratch.first_visit[*expert] < scratch.first_visit[expert + 1];
+        let experts: Vec<usize> = (0..self.experts.len()).filter(visited).collect();
+        let reading = access.map(|access| access.store.visit(access.layer, &experts, access.guess));
         if let Some(shared) = &self.shared_experts {
             let shared_output = sized(&mut scratch.shared_output, output.len());
             shared.forward(cpu, x, &mut scratch.shared, shared_output);
-            ops::add_in_place(cpu, output, shared_output);
+        }
+        match reading {
+            Some(visit) => self.compute_as_read(cpu, visit, x, scratch)?,
+            None => {
+                let all: Vec<Visited> = experts.into_iter().map(|expert| (expert, None)).collect();
+                self.compute(cpu, &all, x, scratch);
+            }
+        }
+        self.combine(moe, x.rows(), scratch, output);
+        if self.shared_experts.is_some() {
+            ops::add_in_place(cpu, output, &scratch.shared_output[..output.len()]);
         }
         Ok(())
     }
@@ -74,23 +87,14 @@ impl MoeWeights {
         }
     }
 
-    /// Computes every visit into `scratch.down`, a batch of experts after the other.
-    fn visit(
+    /// Computes every visit into `scratch.down`, those of one batch of experts after those of another.
+    fn compute_as_read(
         &self,
         cpu: &Cpu,
-        access: ExpertAccess<'_>,
+        mut visit: Box<dyn ExpertVisit + '_>,
         x: Activations,
         scratch: &mut MoeScratch,
     ) -> Result<(), LostExpert> {
-        sized(&mut scratch.down, scratch.visit_token.len() * x.cols());
-        let visited = |expert: &usize| scratch.first_visit[*expert] < scratch.first_visit[expert + 1];
-        let experts: Vec<usize> = (0..self.experts.len()).filter(visited).collect();
-        let Some(store) = access.store else {
-            let all: Vec<Visited> = experts.into_iter().map(|expert| (expert, None)).collect();
-            self.compute(cpu, &all, x, scratch);
-            return Ok(());
-        };
-        let mut visit = store.visit(access.layer, &experts);
         loop {
             let ready = visit.ready().map_err(|failure| {
                 let own = scratch.first_visit[failure.expert]..scratch.first_visit[failure.expert + 1];

@@ -2,6 +2,7 @@
 
 use ergon_kernels::ActivationBuffer;
 
+use crate::guess::GuessScratch;
 use crate::router::{Choice, RouterScratch};
 
 /// Buffers of a forward pass: they grow to the largest step seen and are then reused. One scratch serves any number of
@@ -32,6 +33,7 @@ pub(crate) struct StepScratch {
     pub(crate) attention: AttentionScratch,
     pub(crate) mlp: MlpScratch,
     pub(crate) moe: MoeScratch,
+    pub(crate) guess: GuessScratch,
 }
 
 /// Buffers of an attention part.

@@ -33,14 +33,15 @@ pub(crate) fn engine_options(runtime: &RuntimeArgs, speculation: Speculation) ->
     }
 }
 
-/// Loads the model and starts the threads.
+/// Loads the model and starts the threads. `expected_tokens`: of the longest sequence to come, 0 if that is not known.
 pub(crate) fn engine(
     checkpoint: &Checkpoint,
     runtime: &RuntimeArgs,
     speculation: Speculation,
+    expected_tokens: usize,
 ) -> anyhow::Result<Engine> {
     let spinner = progress::spinner("loading the model");
-    let options = engine_options(runtime, speculation);
+    let options = EngineOptions { expected_tokens, ..engine_options(runtime, speculation) };
     let engine = Engine::load(checkpoint, &options);
     spinner.finish_and_clear();
     let engine = engine.context("cannot load the model")?;

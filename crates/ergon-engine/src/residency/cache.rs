@@ -7,17 +7,19 @@
 //! A visit is *wide* when a layer wants most of its experts, as for a long piece of a prompt. Then every layer will, again and
 //! again, and what is needed last goes first: experts of the layer just computed, then of those before it. So each step
 //! finds as many experts as there is room for (least-recently-used would find none), and the next layer is read while this
-//! one computes.
+//! one computes. In other visits what the next layer is guessed to visit is read ahead, as far as guesses have been right
+//! (`guesses.rs`), and after everything that is known to be needed.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
 
 use ergon_checkpoint::PageBuffer;
-use ergon_model::{ExpertBytes, ExpertPlace};
+use ergon_model::{ExpertBytes, ExpertPlace, Guess};
 use ergon_types::ByteSize;
 
 use super::ExpertStats;
+use super::guesses::Guesses;
 use super::reader::Read;
 
 /// Steps in which a visit comes to count half.
@@ -45,6 +47,8 @@ struct Entry {
     visits: u64,
     /// Read for the next layer, and not visited since.
     ahead: bool,
+    /// The step in which it was last guessed to be visited.
+    guessed: u64,
     /// Checksum of what was read first.
     checksum: Option<u32>,
 }
@@ -58,6 +62,8 @@ enum Purpose {
     Prefill,
     /// An expert of the layer after that one, in the place of one just computed with.
     Ahead,
+    /// An expert that the next layer may wait for.
+    Guess,
 }
 
 /// What a visit gets of an expert.
@@ -79,7 +85,10 @@ pub(super) struct Cache {
     pub(super) buffers: usize,
     buffer_bytes: usize,
     capacity: usize,
+    /// What layers wait for, and what they may wait for, which is read when there is nothing else.
     queue: VecDeque<(usize, PageBuffer)>,
+    ahead: VecDeque<(usize, PageBuffer)>,
+    guesses: Guesses,
     /// Passes over the layers so far, and the layer where this one is.
     step: u64,
     layer: usize,
@@ -98,6 +107,7 @@ impl Cache {
         }
         Cache {
             entries: places.iter().map(|place| Entry::absent(place.layer)).collect(),
+            guesses: Guesses::of_layers(layers.len()),
             layers,
             present: Vec::new(),
             free: Vec::new(),
@@ -105,6 +115,7 @@ impl Cache {
             buffer_bytes,
             capacity: 0,
             queue: VecDeque::new(),
+            ahead: VecDeque::new(),
             step: 0,
             layer: 0,
             stats: ExpertStats::default(),
@@ -122,7 +133,7 @@ impl Cache {
     pub(super) fn set_capacity(&mut self, experts: usize) {
         self.capacity = experts.clamp(1, self.entries.len().max(1));
         while self.buffers > self.capacity
-            && let Some((index, _)) = self.queue.pop_back()
+            && let Some((index, _)) = self.ahead.pop_back().or_else(|| self.queue.pop_back())
         {
             self.entries[index].state = State::Absent;
             self.entries[index].ahead = false;
@@ -140,7 +151,7 @@ impl Cache {
         }
     }
 
-    /// Counts the visit and tells whether it is wide.
+    /// Counts the visit and tells whether it is wide. `experts` are rising.
     pub(super) fn begin_visit(&mut self, layer: usize, experts: &[usize]) -> bool {
         if layer <= self.layer {
             self.step += 1;
@@ -157,7 +168,27 @@ impl Cache {
         }
         let present = |expert: &&usize| matches!(self.entries[first + **expert].state, State::Present(_));
         self.stats.hits += experts.iter().filter(present).count() as u64;
+        self.guesses.judge(layer, experts);
+        self.settle_ahead(layer, experts);
         2 * experts.len() > self.layers[layer].len()
+    }
+
+    /// What was to be read ahead for a layer that is visited now: the right guesses go before all others, the wrong ones
+    /// are given up.
+    fn settle_ahead(&mut self, layer: usize, experts: &[usize]) {
+        let own = self.layers[layer].clone();
+        for (index, buffer) in std::mem::take(&mut self.ahead) {
+            if !own.contains(&index) {
+                self.ahead.push_back((index, buffer));
+            } else if experts.binary_search(&(index - own.start)).is_ok() {
+                self.queue.push_back((index, buffer));
+            } else {
+                self.entries[index].state = State::Absent;
+                self.entries[index].ahead = false;
+                self.stats.ahead -= 1;
+                self.free.push(buffer);
+            }
+        }
     }
 
     /// What there is of an expert that a visit waits for. Once it is given, the visit counts; a failure is told once.
@@ -183,10 +214,17 @@ impl Cache {
     }
 
     /// Puts what is absent of `experts` into the queue, as far as buffers can be had, and then, if the visit is wide, the
-    /// next layer. Whether there is anything new in the queue.
-    pub(super) fn request(&mut self, layer: usize, experts: &[usize], wide: bool) -> bool {
+    /// next layer, else what is guessed of it. Whether there is anything new to be read.
+    pub(super) fn request(
+        &mut self,
+        layer: usize,
+        experts: &[usize],
+        wide: bool,
+        guess: &mut Option<Guess>,
+    ) -> bool {
         self.trim();
-        let queued = self.queue.len();
+        let waiting = |cache: &Cache| cache.queue.len() + cache.ahead.len();
+        let before = waiting(self);
         let first = self.layers[layer].start;
         for &expert in experts {
             let index = first + expert;
@@ -199,15 +237,41 @@ impl Cache {
                             format!("the system has no {bytes} of memory for an expert; lower the budget");
                         self.entries[index].state = State::Failed(reason);
                     }
-                    return self.queue.len() > queued;
+                    return waiting(self) > before;
                 };
-                self.enqueue(index, buffer);
+                self.entries[index].state = State::Reading;
+                self.queue.push_back((index, buffer));
             }
         }
-        if wide {
-            self.request_ahead(layer);
+        match guess.take() {
+            _ if wide => self.request_ahead(layer),
+            Some(guess) => self.request_guessed(&guess),
+            None => {}
         }
-        self.queue.len() > queued
+        waiting(self) > before
+    }
+
+    /// Whether a guess about a layer could lead to a read.
+    pub(super) fn wants_guess(&self, layer: usize) -> bool {
+        let absent = |index: usize| matches!(self.entries[index].state, State::Absent);
+        self.layers.get(layer).is_some_and(|experts| experts.clone().any(absent))
+    }
+
+    /// Queues what is worth reading of a guess, and protects what it names.
+    fn request_guessed(&mut self, guess: &Guess) {
+        let first = self.layers[guess.layer].start;
+        for guessed in &guess.experts {
+            self.entries[first + guessed.expert].guessed = self.step;
+        }
+        let absent = |expert: usize| matches!(self.entries[first + expert].state, State::Absent);
+        let absent: Vec<_> = guess.experts.iter().filter(|guessed| absent(guessed.expert)).copied().collect();
+        for guessed in &absent {
+            if self.guesses.worth_reading(guess.layer, guessed.rank) {
+                let Some(buffer) = self.buffer(Purpose::Guess) else { break };
+                self.enqueue_ahead(first + guessed.expert, buffer);
+            }
+        }
+        self.guesses.note(guess.layer, absent);
     }
 
     /// Queues the experts of the next layer that has some.
@@ -220,15 +284,15 @@ impl Cache {
                 continue;
             }
             let Some(buffer) = self.buffer(Purpose::Ahead) else { return };
-            self.entries[index].ahead = true;
-            self.stats.ahead += 1;
-            self.enqueue(index, buffer);
+            self.enqueue_ahead(index, buffer);
         }
     }
 
-    fn enqueue(&mut self, index: usize, buffer: PageBuffer) {
-        self.entries[index].state = State::Reading;
-        self.queue.push_back((index, buffer));
+    fn enqueue_ahead(&mut self, index: usize, buffer: PageBuffer) {
+        let entry = &mut self.entries[index];
+        (entry.state, entry.ahead) = (State::Reading, true);
+        self.stats.ahead += 1;
+        self.ahead.push_back((index, buffer));
     }
 
     /// A buffer for an expert that is to be read.
@@ -255,8 +319,12 @@ impl Cache {
             if Arc::strong_count(bytes) > 1 {
                 continue;
             }
+            let guessed = entry.guessed == self.step && entry.layer > self.layer;
             let score = match purpose {
-                Purpose::Decode => entry.score,
+                Purpose::Guess if guessed => continue,
+                // Only if there is nothing else.
+                Purpose::Decode if guessed => f64::MAX,
+                Purpose::Decode | Purpose::Guess => entry.score,
                 Purpose::Prefill => -(self.layers_until(entry) as f64),
                 // Anything else will be needed sooner than it could be read again.
                 Purpose::Ahead if self.layers_until(entry) < self.layers.len() => continue,
@@ -301,9 +369,15 @@ impl Cache {
         top as f64 / (all as f64).max(1.0)
     }
 
+    /// Whether all that was asked for has been read.
+    #[cfg(test)]
+    pub(super) fn nothing_to_read(&self) -> bool {
+        self.entries.iter().all(|entry| !matches!(entry.state, State::Reading))
+    }
+
     /// What a reader is to read next, and where to.
     pub(super) fn next_job(&mut self) -> Option<(usize, PageBuffer)> {
-        self.queue.pop_front()
+        self.queue.pop_front().or_else(|| self.ahead.pop_front())
     }
 
     /// Takes in what a reader has brought for an expert; `changed` words the error for bytes that differ from an earlier
@@ -344,6 +418,7 @@ impl Entry {
             step: 0,
             visits: 0,
             ahead: false,
+            guessed: u64::MAX,
             checksum: None,
         }
     }

@@ -1,7 +1,8 @@
 //! Routed experts under a memory budget: a cache of some of them, and threads that read the others.
 //!
 //! ```text
-//! visit(layer, experts):  hits are computed with at once; each miss gets a buffer and goes to the readers
+//! visit(layer, experts):  hits are computed with at once; each miss gets a buffer and goes to the readers, and after them
+//!                         what the next layer will probably miss
 //! buffer for a miss:      unused, or of the expert in memory that is least likely to be visited again soon
 //! readers:                file -> buffer, checksum, ready
 //! ```
@@ -11,6 +12,7 @@
 //! system. They wait nearly always, and the computing threads never fault on a page of the file.
 
 mod cache;
+mod guesses;
 mod layout;
 mod reader;
 
@@ -21,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use ergon_model::{ExpertBytes, ExpertFailure, ExpertPlace, ExpertStore, ExpertVisit};
+use ergon_model::{ExpertBytes, ExpertFailure, ExpertPlace, ExpertStore, ExpertVisit, Guess};
 
 use cache::{Cache, Fill};
 use layout::Layout;
@@ -43,7 +45,7 @@ pub struct ExpertStats {
     pub disk_bytes: u64,
     /// Bytes that the page cache had, from another process or from before.
     pub page_cache_bytes: u64,
-    /// Experts read ahead for the next layer.
+    /// Experts read ahead for the next layer, known or guessed to be visited there.
     pub ahead: u64,
     /// Of these, the ones that were overwritten before anyone asked for them.
     pub ahead_unused: u64,
@@ -198,12 +200,28 @@ impl Shared {
 }
 
 impl ExpertStore for ExpertCache {
-    fn visit<'a>(&'a self, layer: usize, experts: &[usize]) -> Box<dyn ExpertVisit + 'a> {
+    fn visit<'a>(
+        &'a self,
+        layer: usize,
+        experts: &[usize],
+        guess: Option<Guess>,
+    ) -> Box<dyn ExpertVisit + 'a> {
         let mut cache = self.shared.lock();
         let wide = cache.begin_visit(layer, experts);
-        Box::new(Visit { shared: &self.shared, layer, wide, pending: experts.to_vec(), given: false })
+        let pending = experts.to_vec();
+        let mut visit =
+            Visit { shared: &self.shared, layer, wide, guess, pending, first: None, given: false };
+        visit.first = Some(visit.advance(&mut cache));
+        Box::new(visit)
+    }
+
+    fn wants_guess(&self, layer: usize) -> bool {
+        self.shared.lock().wants_guess(layer)
     }
 }
+
+/// Experts that can be computed with.
+type Ready = Vec<(usize, Arc<ExpertBytes>)>;
 
 /// A visit of one layer.
 struct Visit<'a> {
@@ -211,8 +229,12 @@ struct Visit<'a> {
     layer: usize,
     /// Whether the layer wants so many of its experts that the following layers will too.
     wide: bool,
+    /// What the next layer will probably visit, until it has been asked for.
+    guess: Option<Guess>,
     /// Experts that have not been given yet, rising.
     pending: Vec<usize>,
+    /// What there was when the visit began, until it is given.
+    first: Option<Result<Ready, ExpertFailure>>,
     /// Whether some were given last time, which whoever had them has dropped since.
     given: bool,
 }
@@ -224,43 +246,56 @@ impl Visit<'_> {
             self.shared.done.notify_all();
         }
     }
+
+    /// Takes what can be computed with, and has the rest read.
+    fn advance(&mut self, cache: &mut Cache) -> Result<Ready, ExpertFailure> {
+        let mut ready = Vec::new();
+        let mut failure = None;
+        self.pending.retain(|&expert| match cache.take(self.layer, expert) {
+            Fill::Present(bytes) => {
+                ready.push((expert, bytes));
+                false
+            }
+            Fill::Failed(reason) => {
+                failure.get_or_insert(ExpertFailure { expert, reason });
+                true
+            }
+            Fill::Coming => true,
+        });
+        if let Some(failure) = failure {
+            return Err(failure);
+        }
+        if cache.request(self.layer, &self.pending, self.wide, &mut self.guess) {
+            self.shared.work.notify_all();
+        }
+        self.given = !ready.is_empty();
+        Ok(ready)
+    }
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         // Under the lock, so that nobody is between a look at the buffers and the wait for them.
         let _cache = self.shared.cache.lock();
+        // Given or not, it is not held any more.
+        self.first = None;
         self.tell_others();
     }
 }
 
 impl ExpertVisit for Visit<'_> {
-    fn ready(&mut self) -> Result<Vec<(usize, Arc<ExpertBytes>)>, ExpertFailure> {
+    fn ready(&mut self) -> Result<Ready, ExpertFailure> {
+        if let Some(first) = self.first.take()
+            && first.as_ref().map_or(true, |ready| !ready.is_empty())
+        {
+            return first;
+        }
         let shared = self.shared;
         let mut cache = shared.lock();
         self.tell_others();
         loop {
-            let mut ready = Vec::new();
-            let mut failure = None;
-            self.pending.retain(|&expert| match cache.take(self.layer, expert) {
-                Fill::Present(bytes) => {
-                    ready.push((expert, bytes));
-                    false
-                }
-                Fill::Failed(reason) => {
-                    failure.get_or_insert(ExpertFailure { expert, reason });
-                    true
-                }
-                Fill::Coming => true,
-            });
-            if let Some(failure) = failure {
-                return Err(failure);
-            }
-            if cache.request(self.layer, &self.pending, self.wide) {
-                self.shared.work.notify_all();
-            }
+            let ready = self.advance(&mut cache)?;
             if !ready.is_empty() || self.pending.is_empty() {
-                self.given = !ready.is_empty();
                 return Ok(ready);
             }
             let start = Instant::now();

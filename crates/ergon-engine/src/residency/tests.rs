@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use ergon_checkpoint::writer::{TensorSpec, Writer};
 use ergon_checkpoint::{Checkpoint, CheckpointError, Extent, PageBuffer, ReadFrom};
-use ergon_model::{ExpertPart, PartPlace};
+use ergon_model::{ExpertPart, GuessedExpert, PartPlace};
 
 use super::*;
 
@@ -65,7 +65,21 @@ fn files() -> Files {
 
 /// Visits a layer and checks what comes; the experts in the order in which they came.
 fn visit(cache: &ExpertCache, layer: usize, experts: &[usize]) -> Result<Vec<usize>, ExpertFailure> {
-    let mut visit = cache.visit(layer, experts);
+    visit_with(cache, layer, experts, None)
+}
+
+/// As [`visit`], with a guess about the next layer.
+fn visit_with(
+    cache: &ExpertCache,
+    layer: usize,
+    experts: &[usize],
+    guess: Option<&[usize]>,
+) -> Result<Vec<usize>, ExpertFailure> {
+    let guess = guess.map(|experts| Guess {
+        layer: layer + 1,
+        experts: experts.iter().enumerate().map(|(rank, &expert)| GuessedExpert { expert, rank }).collect(),
+    });
+    let mut visit = cache.visit(layer, experts, guess);
     let mut seen = Vec::new();
     loop {
         let ready = visit.ready()?;
@@ -147,6 +161,59 @@ fn passes_over_everything_find_what_there_is_room_for() {
         / (3 * PART_BYTES as u64);
     assert!(read <= 200, "{read} of {visits} were read");
     assert!(after.ahead > 0, "nothing was read ahead");
+}
+
+/// Steps in which layer 1 visits two experts that come in turn, so that they are never in memory; layer 0 guesses the
+/// second of them, and a third as well.
+fn guessing_steps(cache: &ExpertCache, steps: std::ops::Range<usize>) {
+    for step in steps {
+        let (a, b, never) = (step % 3, 3 + step % 3, 6 + step % 2);
+        visit_with(cache, 0, &[step % EXPERTS], Some(&[b, never])).unwrap();
+        let start = Instant::now();
+        // The guess may be read while layer 0 computes.
+        while !cache.shared.lock().nothing_to_read() && start.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        visit(cache, 1, &[a, b]).unwrap();
+        visit(cache, 2, &[step % EXPERTS]).unwrap();
+    }
+}
+
+#[test]
+fn guesses_are_read_ahead_once_they_have_been_right() {
+    let files = files();
+    let cache = cache(&files, FileReader, 5);
+    guessing_steps(&cache, 0..8);
+    assert_eq!(cache.stats().ahead, 0, "nobody knew whether the guesses are any good");
+    guessing_steps(&cache, 8..80);
+    let before = cache.stats();
+    guessing_steps(&cache, 80..110);
+    let after = cache.stats();
+    assert_eq!(after.ahead - before.ahead, 30, "the right guess of each step, and no wrong one");
+    assert!(after.ahead_unused - before.ahead_unused == 0, "{after:?}");
+    assert!(after.hits - before.hits >= 30, "{before:?} {after:?}");
+}
+
+#[test]
+fn guesses_find_no_room_in_the_smallest_cache() {
+    let files = files();
+    let cache = cache(&files, FileReader, 2);
+    guessing_steps(&cache, 0..100);
+    assert!(cache.shared.lock().buffers <= 2);
+}
+
+#[test]
+fn a_guess_that_was_not_read_in_time_is_given_up() {
+    let files = files();
+    let slow = BadDisk { slow: Duration::from_millis(20), ..BadDisk::good() };
+    let cache = cache(&files, slow, 5);
+    guessing_steps(&cache, 0..80);
+    for step in 0..20 {
+        visit_with(&cache, 0, &[step % EXPERTS], Some(&[7, 5])).unwrap();
+        visit(&cache, 1, &[1, 2]).unwrap();
+    }
+    assert!(cache.shared.lock().buffers <= 5);
+    guessing_steps(&cache, 80..100);
 }
 
 #[test]

@@ -50,7 +50,8 @@ pub(crate) fn run(args: &GenerateArgs) -> anyhow::Result<()> {
         None => TextParts::load(&checkpoint, !args.raw)?,
     };
     let request = request(args, &parts)?;
-    let engine = loading::engine(&checkpoint, &args.runtime, args.reasoning.speculative)?;
+    let tokens = parts.tools().count_tokens(&request.prompt)?.saturating_add(args.max_tokens);
+    let engine = loading::engine(&checkpoint, &args.runtime, args.reasoning.speculative, tokens)?;
     let mut generation = Generation::new(engine, parts.tools(), &parts.defaults);
     let load_s = start.elapsed().as_secs_f64();
 

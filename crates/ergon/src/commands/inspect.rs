@@ -80,6 +80,7 @@ pub(crate) fn run(args: &InspectArgs) -> anyhow::Result<()> {
 fn plan(checkpoint: &Checkpoint, args: &InspectArgs, budget: ByteSize) -> anyhow::Result<Plan> {
     let options = EngineOptions {
         memory_budget_bytes: Some(budget.0),
+        expected_tokens: args.tokens.unwrap_or(0),
         process_bytes: machine::resident_bytes().unwrap_or(0),
         ..EngineOptions::default()
     };
@@ -91,7 +92,7 @@ fn plan(checkpoint: &Checkpoint, args: &InspectArgs, budget: ByteSize) -> anyhow
         account: MemoryReport::of(&need),
         reads_experts: plan.streams(),
         experts_in_memory: plan.experts_in_memory(&need),
-        prefill_chunk_tokens: plan.chunk_tokens(),
+        prefill_chunk_tokens: plan.chunk_tokens(tokens),
         shortfall: (!need.fits()).then(|| need.to_string()),
     })
 }

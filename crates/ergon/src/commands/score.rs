@@ -32,7 +32,7 @@ pub(crate) fn run(args: &ScoreArgs) -> anyhow::Result<()> {
         !tokens.is_empty(),
         "there is nothing to score: the text is empty and its tokenizer adds nothing"
     );
-    let mut engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
+    let mut engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off, tokens.len())?;
     let vocab = engine.model().config().vocab_size;
     let mut file =
         args.logits.as_deref().map(|path| LogitsFile::create(path, tokens.len(), vocab)).transpose()?;

@@ -21,7 +21,7 @@ pub(super) fn with(
 ) -> anyhow::Result<Vec<Done>> {
     let checkpoint = source::open(model)?;
     let parts = TextParts::load(&checkpoint, true)?;
-    let engine = loading::engine(&checkpoint, &args.runtime, Speculation::Auto)?;
+    let engine = loading::engine(&checkpoint, &args.runtime, Speculation::Auto, 0)?;
     let generation = Generation::new(engine, parts.tools(), &parts.defaults);
     let has_template = parts.template.is_some();
     let max_tokens = args.max_tokens;

@@ -81,6 +81,7 @@ impl Cache {
         let known = |value: Option<f64>| value.map_or("unknown".to_string(), |value| format!("{value:.2}"));
         format!(
             "expert cache          {} found, {:.1} MB read per token, {} of it from the page cache, {} of the time waiting\n\
+         read ahead            {} experts, {} of them in vain\n\
          disk                  {:.2} GB/s of {} GB/s\n\
          limit                 {} tokens/s from memory and disk, {} of it reached\n\
          routing               {} of visits to a tenth of the experts, {} as the token before\n",
@@ -88,6 +89,8 @@ impl Cache {
             self.bytes_read_per_token / 1e6,
             percent(self.page_cache_share),
             percent(self.stall_share),
+            self.read_ahead,
+            self.read_ahead_unused,
             self.disk_gb_s,
             known(self.disk_limit_gb_s),
             known(self.limit_tokens_per_s),

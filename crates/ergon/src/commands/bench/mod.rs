@@ -13,6 +13,7 @@ mod tokens;
 use std::{hint::black_box, ops::Range, time::Instant};
 
 use anyhow::ensure;
+use ergon_checkpoint::return_free_memory;
 use ergon_engine::Engine;
 use ergon_kernels::Cpu;
 use ergon_model::{Config, Input, LogitsWanted, ModelSummary, Phase, Scratch, Segment, SequenceState};
@@ -75,10 +76,10 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         checkpoint.forget_page_cache();
     }
     bar.set_message("measuring");
-    let mut engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off)?;
     let longest = args.depth.saturating_add(args.prefill.max(args.decode));
     let together = args.depth.saturating_add(args.decode);
     let most = longest.max(together.saturating_mul(args.batch));
+    let mut engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off, longest)?;
     check_context(&engine, longest)?;
     engine.make_room(most)?;
 
@@ -182,6 +183,8 @@ struct Bench<'a> {
     scratch: Scratch,
     logits: Vec<f32>,
     tokens: RandomTokens,
+    capacity_tokens: usize,
+    last_phase: Phase,
 }
 
 impl<'a> Bench<'a> {
@@ -195,7 +198,16 @@ impl<'a> Bench<'a> {
         let state = || engine.model().new_state(engine.kv_format(), capacity_tokens, false);
         let states = (0..sequences).map(|_| state()).collect::<Result<_, _>>()?;
         let tokens = RandomTokens::new(engine.model().config().vocab_size, locality, sequences);
-        Ok(Bench { engine, cpu, states, scratch: Scratch::default(), logits: Vec::new(), tokens })
+        Ok(Bench {
+            engine,
+            cpu,
+            states,
+            scratch: Scratch::default(),
+            logits: Vec::new(),
+            tokens,
+            capacity_tokens,
+            last_phase: Phase::Decode,
+        })
     }
 
     /// Tokens per second of all sequences over `n` tokens of each at the depth they have now; one warm-up is not
@@ -225,10 +237,15 @@ impl<'a> Bench<'a> {
     /// token only, or one token of all sequences at a time, each with its logits and the choice of the likeliest.
     fn feed(&mut self, n: usize, phase: Phase) -> anyhow::Result<()> {
         let sequences = self.states.len();
+        if phase == Phase::Decode && self.last_phase == Phase::Prefill {
+            (self.scratch, self.logits) = (Scratch::default(), Vec::new());
+            return_free_memory();
+        }
+        self.last_phase = phase;
+        let chunk = self.engine.share_memory(phase, sequences, sequences * self.capacity_tokens);
         if phase == Phase::Decode {
             return (0..n).try_for_each(|_| self.step(0..sequences, 1, phase, LogitsWanted::Last));
         }
-        let chunk = self.engine.options().prefill_chunk_tokens;
         for sequence in 0..sequences {
             for start in (0..n).step_by(chunk) {
                 let last = start + chunk >= n;

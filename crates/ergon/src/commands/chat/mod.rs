@@ -30,7 +30,7 @@ pub(crate) fn run(args: &ChatArgs) -> anyhow::Result<()> {
         parts.template.is_some(),
         "this model has no chat template, so it cannot hold a conversation; use `ergon generate --raw`"
     );
-    let engine = loading::engine(&checkpoint, &args.runtime, args.reasoning.speculative)?;
+    let engine = loading::engine(&checkpoint, &args.runtime, args.reasoning.speculative, 0)?;
     let mut chat = Chat {
         args,
         sampling: loading::sampling(&args.sampling, &parts.defaults),
