@@ -48,7 +48,7 @@ pub use experts::{
 };
 pub use mla::HEADS_PER_EXPANSION;
 pub use mtp::DraftSegment;
-pub use names::{gguf_expert_name, is_after_layers, is_routed_expert, routed_expert_place};
+pub use names::{ExpertStack, is_after_layers, is_routed_expert, routed_expert_place};
 pub use processor::{
     HINT_DIM, ProcessorError, STATE_DIM, check_numbers, hint_features, patch_bytes, scale_pixels,
     state_features,

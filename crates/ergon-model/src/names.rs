@@ -139,10 +139,44 @@ pub fn routed_expert_place(name: &str) -> Option<(usize, usize, usize)> {
     Some((layer.parse().ok()?, expert.parse().ok()?, part))
 }
 
-/// The name of one matrix of one routed expert in a GGUF file that does not stack them; `part` as
-/// [`routed_expert_place`] gives it.
-pub fn gguf_expert_name(layer: usize, expert: usize, part: usize) -> String {
-    format!("blk.{layer}.{}.{expert}.weight", ["ffn_gate", "ffn_up", "ffn_down"][part])
+/// A tensor that holds matrices of all routed experts of a layer, `[experts, rows, cols]`: a GGUF file's, or one of transformers 5.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertStack {
+    layer: usize,
+    /// Which matrices of an expert follow one another in it: 0, 1, 2 for gate, up, down.
+    pub parts: &'static [usize],
+    gguf: bool,
+}
+
+impl ExpertStack {
+    /// What a tensor of this name is a stack of; `None` for every other tensor.
+    pub fn of_name(name: &str) -> Option<ExpertStack> {
+        let (layer, kind, gguf) = match name.split('.').collect::<Vec<_>>()[..] {
+            ["blk", layer, kind, "weight"] => (layer, kind, true),
+            ["model", "layers", layer, "mlp", "experts", kind]
+            | ["model", "layers", layer, "mlp", "experts", kind, "weight"] => (layer, kind, false),
+            _ => return None,
+        };
+        let parts: &[usize] = match (kind, gguf) {
+            ("ffn_gate_exps", true) => &[0],
+            ("ffn_up_exps", true) => &[1],
+            ("ffn_down_exps", true) | ("down_proj", false) => &[2],
+            ("ffn_gate_up_exps", true) | ("gate_up_proj", false) => &[0, 1],
+            _ => return None,
+        };
+        Some(ExpertStack { layer: layer.parse().ok()?, parts, gguf })
+    }
+
+    /// What one matrix of one expert is called where experts are not stacked.
+    pub fn matrix_name(&self, expert: usize, part: usize) -> String {
+        let layer = self.layer;
+        if self.gguf {
+            format!("blk.{layer}.{}.{expert}.weight", ["ffn_gate", "ffn_up", "ffn_down"][part])
+        } else {
+            let kind = ["gate_proj", "up_proj", "down_proj"][part];
+            format!("model.layers.{layer}.mlp.experts.{expert}.{kind}.weight")
+        }
+    }
 }
 
 /// Tensors that files carry and no forward pass reads: tables that are computed from the config.
@@ -173,7 +207,23 @@ mod tests {
     #[test]
     fn experts_are_told_by_their_names() {
         assert_eq!(routed_expert_place("model.layers.3.mlp.experts.17.up_proj.weight"), Some((3, 17, 1)));
-        assert_eq!(routed_expert_place(&gguf_expert_name(3, 17, 2)), Some((3, 17, 2)));
+        for (stack, part) in [
+            ("blk.3.ffn_down_exps.weight", 2),
+            ("blk.3.ffn_gate_up_exps.weight", 1),
+            ("model.layers.3.mlp.experts.gate_up_proj", 0),
+            ("model.layers.3.mlp.experts.down_proj.weight", 2),
+        ] {
+            let found = ExpertStack::of_name(stack).unwrap();
+            assert!(found.parts.contains(&part), "{stack}");
+            assert_eq!(routed_expert_place(&found.matrix_name(17, part)), Some((3, 17, part)), "{stack}");
+        }
+        for name in [
+            "blk.3.ffn_down.weight",
+            "model.layers.3.mlp.experts.7.down_proj.weight",
+            "model.layers.3.mlp.down_proj",
+        ] {
+            assert_eq!(ExpertStack::of_name(name), None, "{name}");
+        }
         for name in [
             "blk.3.ffn_up_exps.weight",
             "blk.3.ffn_up.weight",

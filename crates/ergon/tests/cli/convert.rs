@@ -1,7 +1,11 @@
 //! `ergon convert`.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 
+use ergon_model::routed_expert_place;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -157,5 +161,57 @@ fn experts_are_laid_out_to_be_read_one_by_one() {
         let again = text(&fixture.path("again"));
         json_of(&["convert", &text(&folder), &again, "--quant", "q8_0", "--force", "--json"]);
         assert_eq!(fs::read(fixture.path("again/model.gguf")).unwrap(), bytes, "{name}");
+    }
+}
+
+/// The experts of each layer in two tensors, as transformers 5 keeps them.
+fn stack_experts(from: &Path, to: &Path) {
+    let bytes = fs::read(from.join("model.safetensors")).unwrap();
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let mut stacked: BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    let mut names: Vec<&str> = tensors.names();
+    // By layer, then by the expert's number, gate before up.
+    names.sort_by_key(|name| routed_expert_place(name));
+    for name in names {
+        let tensor = tensors.tensor(name).unwrap();
+        let (dtype, mut shape) = (tensor.dtype(), tensor.shape().to_vec());
+        let Some((layer, expert, part)) = routed_expert_place(name) else {
+            stacked.insert(name.to_string(), (dtype, shape, tensor.data().to_vec()));
+            continue;
+        };
+        let kind = if part == 2 { "down_proj" } else { "gate_up_proj" };
+        if part < 2 {
+            shape[0] *= 2;
+        }
+        shape.insert(0, expert + 1);
+        let stack = stacked.entry(format!("model.layers.{layer}.mlp.experts.{kind}")).or_insert((
+            dtype,
+            vec![],
+            vec![],
+        ));
+        stack.1 = shape;
+        stack.2.extend_from_slice(tensor.data());
+    }
+    fs::create_dir(to).unwrap();
+    fs::copy(from.join("config.json"), to.join("config.json")).unwrap();
+    let views = stacked
+        .iter()
+        .map(|(name, (dtype, shape, data))| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    safetensors::serialize_to_file(views, None, &to.join("model.safetensors")).unwrap();
+}
+
+#[test]
+fn stacks_of_transformers_come_apart_too() {
+    let fixture = Fixture::new(Parts::WEIGHTS);
+    for name in ["qwen3_moe-norm", "deepseek_v3"] {
+        let (plain, stacked) = (vectors(name), fixture.path(&format!("{name}-stacked")));
+        stack_experts(&plain, &stacked);
+        assert_eq!(logits(&fixture, &text(&plain)), logits(&fixture, &text(&stacked)), "{name}");
+        let convert = |from: &Path, to: &str| {
+            let to = fixture.path(&format!("{name}-{to}"));
+            json_of(&["convert", &text(from), &text(&to), "--quant", "bf16", "--json"]);
+            fs::read(to.join("model.safetensors")).unwrap()
+        };
+        assert!(convert(&plain, "a") == convert(&stacked, "b"), "{name}");
     }
 }

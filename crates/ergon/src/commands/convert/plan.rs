@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, ensure};
 use ergon_checkpoint::{Checkpoint, Tensor};
-use ergon_model::{gguf_expert_name, routed_expert_place};
+use ergon_model::{ExpertStack, routed_expert_place};
 use ergon_types::WeightFormat;
 
 /// Suffix of the tensor that holds the block scales of an FP8 matrix (DeepSeek-V3).
@@ -65,7 +65,8 @@ pub(super) fn plan(
             source.name,
             source.name
         );
-        let own = if experts_alone { unstacked(source)? } else { Vec::new() };
+        // Scales of a stack are one tensor too; nobody publishes such files.
+        let own = if experts_alone && scales.is_none() { unstacked(source)? } else { Vec::new() };
         if own.is_empty() {
             plan.tensors.push(Planned { source: Cow::Borrowed(source), scales, encode });
         }
@@ -79,34 +80,26 @@ pub(super) fn plan(
     Ok(plan)
 }
 
-/// The experts of a stack in a GGUF file, each as tensors of their own; none for every other tensor.
-fn unstacked(stack: &Tensor) -> anyhow::Result<Vec<Tensor>> {
-    let ["blk", layer, kind, "weight"] = stack.name.split('.').collect::<Vec<_>>()[..] else {
+/// The experts of a stack, each as tensors of their own; none for every other tensor.
+fn unstacked(tensor: &Tensor) -> anyhow::Result<Vec<Tensor>> {
+    let (Some(stack), &[experts, rows, cols]) = (ExpertStack::of_name(&tensor.name), &tensor.shape[..])
+    else {
         return Ok(Vec::new());
     };
-    let parts: &[usize] = match kind {
-        "ffn_gate_exps" => &[0],
-        "ffn_up_exps" => &[1],
-        "ffn_down_exps" => &[2],
-        "ffn_gate_up_exps" => &[0, 1],
-        _ => return Ok(Vec::new()),
-    };
-    let (Ok(layer), &[experts, rows, cols]) = (layer.parse(), &stack.shape[..]) else {
-        return Ok(Vec::new());
-    };
+    let parts = stack.parts;
     let pieces = experts * parts.len();
     ensure!(
-        pieces > 0 && rows.is_multiple_of(parts.len()) && stack.data.len().is_multiple_of(pieces),
+        pieces > 0 && rows.is_multiple_of(parts.len()) && tensor.data.len().is_multiple_of(pieces),
         "tensor '{}' of shape {:?} cannot be taken apart into experts",
-        stack.name,
-        stack.shape
+        tensor.name,
+        tensor.shape
     );
-    let bytes = stack.data.len() / pieces;
+    let bytes = tensor.data.len() / pieces;
     let piece = |index: usize| {
         let (expert, part) = (index / parts.len(), parts[index % parts.len()]);
-        let data = stack.data.slice(index * bytes..(index + 1) * bytes).context("a piece lies inside")?;
-        let (name, shape) = (gguf_expert_name(layer, expert, part), vec![rows / parts.len(), cols]);
-        Ok(Tensor { name, shape, data, checksum: None, ..stack.clone() })
+        let data = tensor.data.slice(index * bytes..(index + 1) * bytes).context("a piece lies inside")?;
+        let (name, shape) = (stack.matrix_name(expert, part), vec![rows / parts.len(), cols]);
+        Ok(Tensor { name, shape, data, checksum: None, ..tensor.clone() })
     };
     (0..pieces).map(piece).collect()
 }
