@@ -3,7 +3,7 @@
 use super::wording::{CUES, Kind, kind};
 use crate::text::quantities::{Quantity, Value};
 use crate::text::tokens::{Token, TokenKind};
-use crate::text::{Analysed, analyse, lexicon};
+use crate::text::{Analysed, Term, analyse, lexicon};
 
 /// A short answer, with its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,11 +52,11 @@ fn pieces(text: &str) -> Vec<std::ops::Range<usize>> {
 fn best(asked: &Analysed, kind: Kind, text: &str) -> Option<Answer> {
     let pieces = pieces(text);
     let analysed: Vec<Analysed> = pieces.iter().map(|range| analyse(&text[range.clone()])).collect();
-    let total: f32 = asked.terms.iter().map(|term| term.information).sum();
+    let tells = |term: &Term| lexicon::information_asked(&term.key);
+    let total: f32 = asked.terms.iter().map(tells).sum();
     let part = |piece: &Analysed| -> f32 {
         let has = |key: &str| piece.terms.iter().any(|other| other.key == key);
-        asked.terms.iter().filter(|term| has(&term.key)).map(|term| term.information).sum::<f32>()
-            / total.max(0.1)
+        asked.terms.iter().filter(|term| has(&term.key)).map(tells).sum::<f32>() / total.max(0.1)
     };
     let parts: Vec<f32> = analysed.iter().map(part).collect();
     let has = |key: &str| analysed.iter().any(|piece| piece.terms.iter().any(|term| term.key == key));

@@ -31,9 +31,15 @@ pub fn is_han_stop(character: &str) -> bool {
     HAN_STOP.contains(character)
 }
 
-/// How much a word tells, from 0 (in nearly every text) to 1 (in none of the counted texts): the logarithm of how rare its
-/// stem is. Words that the table does not hold are rare.
+/// How much a word of a claim tells, from 0 (among the commonest) to 1 (among the rarest, or not in the list): by how rare
+/// its stem is in an encyclopaedia.
 pub fn information(stem: &str) -> f32 {
+    super::information::of(stem).unwrap_or(1.0)
+}
+
+/// How much a word of a question tells, from 0 (in nearly every text) to 1 (in none): by how many short texts of the kind that
+/// answers are read from hold its stem. Words that the table does not hold are rare.
+pub fn information_asked(stem: &str) -> f32 {
     let count =
         COMMON.binary_search_by(|(word, _)| (*word).cmp(stem)).map_or(2.0, |at| f32::from(COMMON[at].1));
     let total = f32::from(DOCUMENTS);

@@ -5,8 +5,9 @@
 //! never raises it. Two features count what speaks against it; the last ones describe the claim alone.
 
 use super::align::{Parsed, Row, best_sets};
-use crate::text::Analysed;
 use crate::text::names::Name;
+use crate::text::quantities::{Quantity, Value};
+use crate::text::{Analysed, Date};
 
 /// The claim, the sentences of one source and their alignment.
 pub struct Aligned<'a> {
@@ -71,6 +72,10 @@ pub const FEATURES: &[Feature] = &[
     feature("exact_2", 1),
     feature("exact_window", 1),
     feature("missing_run", -1),
+    feature("coverage_dates", 1),
+    feature("clause_least_all", 1),
+    feature("missing_most", -1),
+    feature("quantities_unlike", -1),
     feature("displaced", -1),
     feature("conflicts", -1),
     feature("items", 0),
@@ -99,6 +104,8 @@ pub fn features(aligned: &Aligned<'_>) -> Vec<f32> {
     let quantities_found: f32 = held[base..].iter().sum();
     let quantities_1 = rows.iter().map(|row| row.held[base..].iter().sum::<f32>()).fold(0.0, f32::max);
     let missing = missing(claim, &held);
+    let dated = dated(claim, sentences, &held);
+    let clauses_all = claim.clauses.iter().map(|clause| claim.part(clause.iter().copied(), &held));
     let letters = letters(claim, sentences);
     let ratio = |part: f32, whole: usize| if whole > 0 { part / whole as f32 } else { 1.0 };
     vec![
@@ -134,6 +141,10 @@ pub fn features(aligned: &Aligned<'_>) -> Vec<f32> {
         best_sets(claim, &exact, &all)[1],
         window(claim, starts, &exact, &all),
         missing_run(claim, &held),
+        claim.part(all.iter().copied(), &dated),
+        clauses_all.fold(1.0, f32::min),
+        dated.iter().zip(&claim.weights).map(|(held, weight)| weight * (1.0 - held)).fold(0.0, f32::max),
+        quantities as f32 - dated[base..].iter().sum::<f32>(),
         aligned.displaced as f32,
         aligned.conflicts as f32,
         (claim.items() as f32).ln_1p(),
@@ -147,6 +158,32 @@ pub fn features(aligned: &Aligned<'_>) -> Vec<f32> {
 
 fn raise(held: &mut [f32], row: &Row) {
     held.iter_mut().zip(&row.held).for_each(|(held, new)| *held = held.max(*new));
+}
+
+/// What counts of a date whose parts all stand somewhere on the page, but in no one place.
+const DATE_PARTS: f32 = 0.7;
+
+/// What is held, dates by their parts: of "May 7, 2018" one sentence has the day and the head of the page the year.
+fn dated(claim: &Parsed, sentences: &[&Analysed], held: &[f32]) -> Vec<f32> {
+    let date = |quantity: &Quantity| match quantity.value {
+        Value::Date(date) => Some(date),
+        _ => None,
+    };
+    let all: Vec<Date> =
+        sentences.iter().flat_map(|sentence| sentence.quantities.iter().filter_map(date)).collect();
+    let mut dated = held.to_vec();
+    for (quantity, held) in claim.text.quantities.iter().zip(&mut dated[claim.text.terms.len()..]) {
+        let Some(mine) = date(quantity).filter(|_| *held < DATE_PARTS) else { continue };
+        let parts = [
+            mine.year.map(|year| all.iter().any(|other| other.year == Some(year))),
+            mine.month.map(|month| all.iter().any(|other| other.month == Some(month))),
+            mine.day.map(|day| all.iter().any(|other| other.day == Some(day) && other.month == mine.month)),
+        ];
+        let known = parts.iter().flatten().count().max(1) as f32;
+        let found = parts.iter().flatten().filter(|found| **found).count() as f32;
+        *held = held.max(DATE_PARTS * found / known);
+    }
+    dated
 }
 
 /// Best part of each clause that one sentence holds.

@@ -27,7 +27,7 @@ pub struct EvidenceLimits {
 impl Default for EvidenceLimits {
     fn default() -> EvidenceLimits {
         EvidenceLimits {
-            score_min: 0.75,
+            score_min: 0.72,
             overlap_min: 0.5,
             binding_min: 0.25,
             quantities_missing_max: 0.0,
