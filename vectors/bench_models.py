@@ -70,6 +70,8 @@ MODELS = {
     "dense-q8_0": (DENSE, Q.Q8_0), "dense-q4_k": (DENSE, Q.Q4_K),
     "skewed-q4_k": (replace(MOE, popularity=1.5, subject=1.5), Q.Q4_K),
     "lite-15b-q4_k": (replace(LITE, layers=27, dense_width=11008), Q.Q4_K),
+    # Nearly all of it routed experts, and little arithmetic: for emulated machines.
+    "many-q4_k": (Shape(layers=8, hidden=256, heads=4, kv_heads=2, head_dim=64, experts=1024, experts_used=4, expert_width=256), Q.Q4_K),
     # 10 GB: for the time until the first token.
     "long-q8_0": (replace(LITE, layers=17), Q.Q8_0),
 }

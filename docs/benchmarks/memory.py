@@ -31,11 +31,14 @@ class Group:
 
     def __init__(self, limit):
         self.v2 = not V1.exists()
+        if self.v2:
+            (V2 / "cgroup.subtree_control").write_text("+memory")
         self.path = (V2 if self.v2 else V1) / NAME
         self.path.mkdir()
         (self.path / ("memory.max" if self.v2 else "memory.limit_in_bytes")).write_text(str(limit))
-        if self.v2:
-            (self.path / "memory.swap.max").write_text("0")
+        swap = self.path / "memory.swap.max"
+        if swap.exists():
+            swap.write_text("0")
 
     def run(self, command):
         """(exit status, standard output, standard error) of a command inside."""
