@@ -1,10 +1,10 @@
 //! `ergon ask`: without a model, and with models that fail.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, sync::Arc};
 
 use crate::{
     endpoint::{Script, Server},
-    support::{error_of, folder, json_of, text},
+    support::{ergon, error_of, folder, json_of, text},
 };
 
 const ACME: &str =
@@ -115,6 +115,38 @@ fn a_model_that_fails_is_an_error() {
         assert!(!said.contains('\u{1b}'), "{said}");
     }
     assert!(run(&with(&docs, "ftp://x", &[])).contains("no address"));
+}
+
+#[test]
+fn a_model_that_fails_on_one_question_costs_the_others_nothing() {
+    let docs = folder(&[("acme.md", ACME)]);
+    let rows = docs.path().join("questions.jsonl");
+    let ask = |count: usize, fails: fn(&str) -> bool| {
+        let lines = (0..count).map(|number| {
+            format!(
+                "{{\"id\": \"q{number}\", \"question\": \"When was Acme Corporation founded? ({number})\"}}\n"
+            )
+        });
+        fs::write(&rows, lines.collect::<String>()).unwrap();
+        let server = Server::start(Script::Depends(Arc::new(move |prompt| match fails(prompt) {
+            true => Script::Raw("500 Oops", b"busy".to_vec()),
+            false => Script::Say(Arc::new(|_| "MISSING: nothing".to_string())),
+        })));
+        let args = ["ask", "--docs", text(docs.path()), "--batch", text(&rows), "--endpoint", &server.url];
+        let output = ergon(&[&args[..], &["--endpoint-model", "m", "--json"]].concat());
+        assert_eq!(output.status.code(), Some(1));
+        let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        (found["answers"].as_array().unwrap().clone(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (answers, said) = ask(4, |prompt| prompt.contains("(1)"));
+    let verdicts: Vec<_> = answers.iter().map(|answer| answer["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["abstained", "failed", "abstained", "abstained"]);
+    assert!(answers[1]["error"].as_str().unwrap().contains("status 500"), "{answers:?}");
+    assert!(said.contains("1 of 4") && said.contains("'q1'"), "{said}");
+    let (answers, said) = ask(6, |_| true);
+    assert!(answers[2]["error"].as_str().unwrap().contains("status 500"), "{answers:?}");
+    assert!(answers[3]["error"].as_str().unwrap().contains("not asked"), "{answers:?}");
+    assert!(said.contains("6 of 6"), "{said}");
 }
 
 #[test]

@@ -17,6 +17,8 @@ pub(crate) enum Script {
     Say(Arc<dyn Fn(&str) -> String + Send + Sync>),
     /// These bytes with this status line.
     Raw(&'static str, Vec<u8>),
+    /// Another script for each prompt.
+    Depends(Arc<dyn Fn(&str) -> Script + Send + Sync>),
     /// Nothing for a long time.
     Sleep,
     /// A body that does not end.
@@ -65,9 +67,15 @@ fn serve(mut stream: TcpStream, script: &Script, kept: &Mutex<Vec<Value>>) {
     reader.read_exact(&mut body).unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap();
     kept.lock().unwrap().push(body.clone());
-    let (status, reply) = match script {
+    let prompt = body["messages"][1]["content"].as_str().unwrap();
+    let chosen = match script {
+        Script::Depends(choose) => choose(prompt),
+        script => script.clone(),
+    };
+    let (status, reply) = match &chosen {
+        Script::Depends(_) => panic!("a script that depends chooses one that does not"),
         Script::Say(reply) => {
-            let text = reply(body["messages"][1]["content"].as_str().unwrap());
+            let text = reply(prompt);
             (
                 "200 OK",
                 json!({"choices": [{"message": {"role": "assistant", "content": text}}]})

@@ -3,7 +3,7 @@
 mod endpoint;
 mod engine;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use ergon_agent::{
     ask::{Answered, AskError, Outcome, Question, Shown, Unverified, Writer, ask},
     documents::Library,
@@ -43,11 +43,14 @@ struct UnverifiedJson {
     named: Vec<CitationJson>,
 }
 
-/// A question with what came of it.
+/// A question with what came of it; if the model failed on it, how.
 struct Done {
     row: Row,
-    answered: Answered,
+    answered: Result<Answered, String>,
 }
+
+/// A model that has failed on so many questions of a batch one after the other is not asked again.
+const FAILURES: usize = 3;
 
 pub(crate) fn run(args: &AskArgs) -> anyhow::Result<()> {
     let interrupt = Interrupt::install()?;
@@ -59,9 +62,19 @@ pub(crate) fn run(args: &AskArgs) -> anyhow::Result<()> {
         evidence::write_report(path, &page(&done, &library, shows))?;
     }
     if args.documents.json {
-        return output::write_json(&report(args, &done, &library, shows));
+        output::write_json(&report(args, &done, &library, shows))?;
+    } else {
+        output::write_stdout(&text(&done, &library, shows))?;
     }
-    output::write_stdout(&text(&done, &library, shows))
+    let failed: Vec<&Row> = done.iter().filter(|one| one.answered.is_err()).map(|one| &one.row).collect();
+    if let Some(first) = failed.first() {
+        let (count, all) = (failed.len(), done.len());
+        bail!(
+            "the model failed on {count} of {all} questions, first on '{}'; the others are answered",
+            first.id
+        );
+    }
+    Ok(())
 }
 
 fn rows(args: &AskArgs, library: &Library) -> anyhow::Result<Vec<Row>> {
@@ -97,8 +110,14 @@ fn answer_all(
 ) -> anyhow::Result<Vec<Done>> {
     let limits = EvidenceLimits::default();
     let bar = progress::items("answering", rows.len() as u64);
-    let mut done = Vec::with_capacity(rows.len());
+    let mut done: Vec<Done> = Vec::with_capacity(rows.len());
     for row in rows {
+        let failed = done.iter().rev().take_while(|one| one.answered.is_err()).count();
+        if failed >= FAILURES {
+            let reason = format!("not asked: the model failed {FAILURES} times one after the other");
+            done.push(Done { row: row.clone(), answered: Err(reason) });
+            continue;
+        }
         let question = Question {
             text: &row.text,
             files: row.files.clone(),
@@ -110,18 +129,22 @@ fn answer_all(
             Some(writer) => ask(&question, Some(&mut **writer)),
             None => ask(&question, None),
         };
-        match answered {
-            Ok(answered) => done.push(Done { row: row.clone(), answered }),
-            Err(error) => {
+        let answered = match answered {
+            Ok(answered) => Ok(answered),
+            Err(AskError::Documents(error)) => {
                 bar.finish_and_clear();
-                return Err(match error {
-                    AskError::Documents(error) => evidence::interrupted(error),
-                    error => {
-                        anyhow::Error::new(error).context(format!("question '{}' has no answer", row.id))
-                    }
-                });
+                return Err(evidence::interrupted(error));
             }
-        }
+            Err(error) => {
+                let error = anyhow::Error::new(error);
+                if rows.len() == 1 {
+                    bar.finish_and_clear();
+                    return Err(error.context(format!("question '{}' has no answer", row.id)));
+                }
+                Err(format!("{error:#}"))
+            }
+        };
+        done.push(Done { row: row.clone(), answered });
         bar.inc(1);
     }
     bar.finish_and_clear();
@@ -152,7 +175,12 @@ fn report(args: &AskArgs, done: &[Done], library: &Library, shows: bool) -> Valu
 }
 
 fn answer_json(done: &Done, library: &Library, shows: bool) -> Value {
-    let answered = &done.answered;
+    let answered = match &done.answered {
+        Ok(answered) => answered,
+        Err(error) => {
+            return json!({"id": done.row.id, "question": done.row.text, "verdict": "failed", "error": error});
+        }
+    };
     let claims: Vec<ClaimJson> = answered.claims.iter().map(|shown| claim_json(shown, library)).collect();
     let mut answer = json!({
         "id": done.row.id,
@@ -206,10 +234,17 @@ fn text(done: &[Done], library: &Library, shows: bool) -> String {
     let paint = Paint::new(is_terminal);
     let mut told = Told::new(paint, library);
     for one in done {
-        let answered = &one.answered;
         if done.len() > 1 {
             told.line(&paint.bold(&format!("{}  {}", one.row.id, output::printable(&one.row.text))));
         }
+        let answered = match &one.answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                told.line(&paint.warning(&format!("failed: {}", output::printable(error))));
+                told.line("");
+                continue;
+            }
+        };
         told.line(match answered.outcome {
             Outcome::Answered => "answered: every line passed the gate",
             Outcome::Abstained => "abstained: too little holds",
@@ -252,8 +287,14 @@ fn tell_unverified(told: &mut Told, paint: Paint, unverified: &Unverified) {
 fn page(done: &[Done], library: &Library, shows: bool) -> String {
     let mut page = Page::new("ask", "Questions and what the documents say", library);
     for one in done {
-        let answered = &one.answered;
         page.heading(&one.row.text);
+        let answered = match &one.answered {
+            Ok(answered) => answered,
+            Err(error) => {
+                page.paragraph(&format!("failed: {error}"));
+                continue;
+            }
+        };
         page.paragraph(outcome_name(answered.outcome));
         answered.claims.iter().for_each(|shown| page.claim(&shown.examined));
         page.list("missing", &answered.missing);
