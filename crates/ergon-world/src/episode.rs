@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use ergon_types::{ActorKind, ActorState, VehicleState};
+use ergon_types::{ActorKind, ActorState, LightColor, VehicleState};
 
 use crate::Rng;
 use crate::generate::{self, Layout, RoadKind, RoadOptions};
@@ -13,7 +13,7 @@ use crate::geometry::{Point, wrap_angle};
 use crate::road::{ElementId, Lanelet};
 use crate::route::{LaneGraph, Route, RouteGoal};
 use crate::scenario::{Goal, PlanningProblem, Scenario};
-use crate::task::{Family, Instruction, Language, Side, Task, Turn, lane_position, parse, phrase};
+use crate::task::{Family, Instruction, Language, Side, Task, Turn, lane_position, neighbour, parse, phrase};
 use crate::traffic::{Traffic, TrafficOptions};
 use crate::vehicle;
 use crate::world::World;
@@ -56,6 +56,13 @@ struct Start {
     room_m: f64,
 }
 
+/// Time in which one is at a junction ahead, for a queue there to set off, and to get through.
+const THERE_S: f64 = 6.0;
+const QUEUE_S: f64 = 6.0;
+const THROUGH_S: f64 = 12.0;
+/// Time in which a gap comes for a change of lanes in dense traffic.
+const GAP_S: f64 = 26.0;
+
 /// Makes an episode.
 pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
     let mut words = Rng::new(seed).split(1);
@@ -74,17 +81,17 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
         None => None,
     };
     let (layout, start, traffic) = build(seed, kind, family, lead, options);
-    let leads = |kind: ActorKind| {
-        traffic.actors().iter().any(|actor| actor.kind == kind && is_lead(actor, &start.state))
-    };
+    let gap_m = |actor: &ActorState| (actor.x_m - start.state.x_m).hypot(actor.y_m - start.state.y_m);
+    let ahead = traffic.actors().iter().filter(|actor| is_lead(actor, &start.state));
+    let lead = ahead.min_by(|a, b| gap_m(a).total_cmp(&gap_m(b))).map(|actor| actor.kind);
     let instruction = match asked {
         Some(asked) => asked,
-        None => choose(family, &layout, &start, &leads, &mut words),
+        None => choose(family, &layout, &start, lead, &mut words),
     };
     let text = text.take().unwrap_or_else(|| phrase(instruction, language, &mut words));
     let route = route(&layout, &start, instruction, seed);
     let mut timing = Rng::new(seed).split(2);
-    let duration_s = duration(&start, family, &mut timing);
+    let duration_s = duration(&start, family, &mut timing).max(needed_s(&layout, &start, instruction));
     let task = Task { instruction, text, language, route, duration_s };
     let world = world(seed, kind, layout, start.state, traffic);
     Episode { world, task, kind }
@@ -104,6 +111,7 @@ pub fn turns(seed: u64, options: &EpisodeOptions) -> Vec<Task> {
         let (instruction, language) =
             (Instruction::Turn(turn), options.language.unwrap_or(Language::either(&mut rng)));
         let text = phrase(instruction, language, &mut rng);
+        let duration_s = duration_s.max(needed_s(&layout, &start, instruction));
         Task { instruction, text, language, route: route(&layout, &start, instruction, seed), duration_s }
     };
     start.ways.iter().map(|way| way.0).map(task).collect()
@@ -284,9 +292,10 @@ fn choose(
     family: Family,
     layout: &Layout,
     start: &Start,
-    leads: &dyn Fn(ActorKind) -> bool,
+    lead: Option<ActorKind>,
     rng: &mut Rng,
 ) -> Instruction {
+    let beside = |side| neighbour(&layout.roads, start.lanelet, side).is_some();
     let limit_kmh = layout.usual_speed_mps[1] * 3.6;
     let speed = |rng: &mut Rng| Instruction::SetSpeed {
         kmh: (rng.range(0.4, 1.0) * limit_kmh / 10.0).round() as u32 * 10,
@@ -305,10 +314,10 @@ fn choose(
             Instruction::Turn(start.ways[rng.below(start.ways.len())].0)
         }
         Family::Lanes => match rng.below(10) {
-            0..=2 => Instruction::ChangeLane(Side::Left),
-            3..=5 => Instruction::ChangeLane(Side::Right),
-            6 if leads(ActorKind::Truck) => Instruction::Follow(ActorKind::Truck),
-            6 if leads(ActorKind::Car) => Instruction::Follow(ActorKind::Car),
+            0..=2 if beside(Side::Left) => Instruction::ChangeLane(Side::Left),
+            0..=5 if beside(Side::Right) => Instruction::ChangeLane(Side::Right),
+            6 if lead == Some(ActorKind::Truck) => Instruction::Follow(ActorKind::Truck),
+            6 if lead == Some(ActorKind::Car) => Instruction::Follow(ActorKind::Car),
             _ => general(rng),
         },
         _ if layout.kind == RoadKind::Roundabout || layout.kind == RoadKind::Urban => match rng.below(5) {
@@ -370,6 +379,40 @@ fn duration(start: &Start, family: Family, rng: &mut Rng) -> f64 {
     let possible_s = start.room_m / (start.state.speed_mps * 1.15).max(8.0);
     let limit_s = if family == Family::Junction { 40.0 } else { possible_s.max(8.0) };
     (wanted_s.min(limit_s) * 10.0).floor() / 10.0
+}
+
+/// How long it takes at least to carry an instruction out: to stop, braking gently, and at the edge only after the lanes on the
+/// way there (which uses less road than driving on); to get through a junction, when the light has been green for a while.
+fn needed_s(layout: &Layout, start: &Start, instruction: Instruction) -> f64 {
+    let stop_s = start.state.speed_mps / 2.0 + 4.0;
+    let needed_s = match instruction {
+        Instruction::Stop => stop_s,
+        Instruction::PullOver => {
+            let lanes = std::iter::successors(Some(start.lanelet), |lanelet| {
+                neighbour(&layout.roads, *lanelet, Side::Right).map(|beside| beside.id)
+            });
+            stop_s + 6.0 * lanes.take(8).count() as f64
+        }
+        Instruction::Turn(_) | Instruction::FollowRoute => {
+            green_s(layout, start).map_or(0.0, |green_s| green_s + THROUGH_S)
+        }
+        // Gaps come and go: as long as there is road.
+        Instruction::ChangeLane(_) => (start.room_m / (start.state.speed_mps * 1.15).max(8.0)).min(GAP_S),
+        _ => 0.0,
+    };
+    (needed_s * 10.0).ceil() / 10.0
+}
+
+/// When the light at the end of the start's lanelet has been green for some seconds, after one can be there; `None` without one.
+fn green_s(layout: &Layout, start: &Start) -> Option<f64> {
+    let id = *layout.roads.lanelet(start.lanelet)?.lights.first()?;
+    let light = layout.roads.lights.iter().find(|light| light.id == id)?;
+    let mut green_for_s = 0.0;
+    let mut times = (0..120).map(f64::from).skip_while(|t_s| *t_s < THERE_S);
+    times.find(|&t_s| {
+        green_for_s = if light.color_at(t_s) == LightColor::Green { green_for_s + 1.0 } else { 0.0 };
+        green_for_s > QUEUE_S
+    })
 }
 
 /// A recorded scenario as an episode: traffic follows the recording, and the task is the scenario's own, to reach its goal.

@@ -5,7 +5,7 @@ use ergon_world::geometry::{OrientedBox, Point, Polyline};
 use ergon_world::road::{Adjacent, Lanelet, LaneletKind, RoadNetwork};
 use ergon_world::scenario::{Goal, PlanningProblem, Region, Scenario};
 use ergon_world::score::{CollisionKind, Miss, Outcome, Recorder, Referee, collision_kind};
-use ergon_world::task::{Instruction, Side, Task};
+use ergon_world::task::{Instruction, Side, Task, Turn};
 use ergon_world::traffic::Traffic;
 use ergon_world::world::World;
 use std::sync::Arc;
@@ -122,6 +122,15 @@ fn lane_changes_have_a_sign_and_obey() {
     assert_eq!((left.net_lane_changes(), left.obeyed), (1, Some(true)));
     let wrong = run(&empty, Instruction::ChangeLane(Side::Left), to(1.75));
     assert_eq!((wrong.net_lane_changes(), wrong.obeyed), (-1, Some(false)));
+    // Back when the change was long done, because the new lane ends, and at once.
+    let back_after = |held: usize| {
+        let lanes = std::iter::repeat_n(8.75, held).chain(std::iter::repeat_n(5.25, 10));
+        let run = |k: f64, y| [50.0 + k, y, 10.0, 0.0];
+        std::iter::once(run(0.0, 5.25))
+            .chain(lanes.enumerate().map(move |(k, y)| run(0.5 * (k + 1) as f64, y)))
+    };
+    assert_eq!(run(&empty, Instruction::ChangeLane(Side::Left), back_after(60)).obeyed, Some(true));
+    assert_eq!(run(&empty, Instruction::ChangeLane(Side::Left), back_after(20)).obeyed, Some(false));
     let kept = run(&empty, Instruction::KeepLane, straight(40));
     assert_eq!((kept.lane_changes.len(), kept.obeyed), (0, Some(true)));
 }
@@ -142,8 +151,21 @@ fn stops_speeds_and_edges_are_judged() {
     assert_eq!(run(&empty, Instruction::SetSpeed { kmh: 36 }, straight(40)).obeyed, Some(true));
     assert_eq!(run(&empty, Instruction::SetSpeed { kmh: 60 }, straight(40)).obeyed, Some(false));
     assert_eq!(run(&empty, Instruction::SlowDown, straight(40)).obeyed, Some(false));
+    assert_eq!(run(&empty, Instruction::SpeedUp, straight(40)).obeyed, Some(false));
     let off = run(&empty, Instruction::FollowRoute, (1..=20).map(|k| [50.0 + k as f64, 0.2, 10.0, 0.0]));
     assert!((off.off_road_s - 2.0).abs() < 1e-9, "{}", off.off_road_s);
+}
+
+#[test]
+fn what_the_traffic_ahead_prevents_is_not_judged() {
+    let jammed = world(vec![actor(101.0, 5.25, 0.0)], Vec::new());
+    assert_eq!(run(&jammed, Instruction::SpeedUp, straight(40)).obeyed, None);
+    assert_eq!(run(&jammed, Instruction::Turn(Turn::Left), straight(40)).obeyed, None);
+    let free = world(Vec::new(), Vec::new());
+    assert_eq!(run(&free, Instruction::Turn(Turn::Left), straight(40)).obeyed, Some(false));
+    // A bend the wrong way is no queue.
+    let wrong = (1..=40).map(|k| [50.0 + k as f64, 5.25, 10.0, -0.02 * k as f64]);
+    assert_eq!(run(&jammed, Instruction::Turn(Turn::Left), wrong).obeyed, Some(false));
 }
 
 #[test]

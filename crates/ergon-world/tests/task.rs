@@ -178,7 +178,8 @@ fn worlds_suit_the_words() {
         let routes: Vec<_> =
             ["turn left", "turn right", "go straight"].iter().map(|text| episode(text)).collect();
         for turn in &routes {
-            assert!((15.0..=40.0).contains(&turn.task.duration_s));
+            // Where a light is red at first, longer than the 40 s of an open way.
+            assert!((15.0..=90.0).contains(&turn.task.duration_s));
             assert!(turn.task.route.len() >= 2);
         }
         assert_ne!(routes[0].task.route, routes[1].task.route);

@@ -13,7 +13,8 @@ use crate::geometry::{Point, wrap_angle};
 use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork, SignKind};
 use crate::scenario::Goal;
 use crate::task::{
-    Instruction, LanePath, Side, Surroundings, Task, lane_path, lane_position, neighbour, surroundings,
+    Beside, Instruction, LanePath, Side, Surroundings, Task, lane_path, lane_position, neighbour,
+    surroundings,
 };
 use crate::traffic::Forecast;
 use crate::vehicle;
@@ -35,12 +36,18 @@ const STOP_MAX_MPS2: f64 = 4.0;
 const STOP_MPS2: f64 = 2.0;
 /// A car that stands at the right edge keeps this far from it.
 const KERB_M: f64 = 0.4;
+/// Way that moving aside to the edge takes: this, and so many times the distance to the side.
+const ASIDE_WAY_M: f64 = 8.0;
+const ASIDE_WAY_PART: f64 = 8.0;
 /// Part of the allowed speed that is driven where a goal would not be reached in time otherwise.
 const FAST_PART: f64 = 1.25;
 /// Time behind others on the way to a goal in time.
 const GOAL_HEADWAY_S: f64 = 0.8;
 /// The same for a driver who is asked to drive faster.
 const FAST_HEADWAY_S: f64 = 1.0;
+/// Slower than the vehicles beside by this, and no slower than that, while waiting for a gap between them.
+const GAP_MPS: f64 = 2.0;
+const CREEP_MPS: f64 = 2.5;
 /// Two vehicles may be in one place if this much time lies between them.
 const CROSSING_MARGIN_S: f64 = 1.0;
 
@@ -137,6 +144,8 @@ struct Choice {
     /// Where in the lane, metres left of its centre.
     offset_m: f64,
     to_side: Option<Side>,
+    /// The lane that the driver was told to move to, if there is no gap now.
+    waits_for: Option<Beside>,
 }
 
 impl Choice {
@@ -149,6 +158,12 @@ impl Choice {
             let begun = seen.offset_m * f64::from(side.sign()) > 1.0;
             beside.is_free(world.ego().speed_mps) || (begun && beside.exists)
         });
+        let told = matches!(task.instruction, Instruction::ChangeLane(_) | Instruction::PullOver);
+        let waits_for = wish.filter(|_| told && to_side.is_none()).map(|side| match side {
+            Side::Left => seen.left,
+            Side::Right => seen.right,
+        });
+        let waits_for = waits_for.filter(|beside| beside.exists);
         let beside = to_side.and_then(|side| neighbour(roads, seen.lanelet, side));
         let path = beside.and_then(|lanelet| {
             let at = Point::new(world.ego().x_m, world.ego().y_m);
@@ -164,6 +179,7 @@ impl Choice {
             path: path.unwrap_or_else(|| seen.path.clone()),
             offset_m: if at_kerb { kerb_m } else { 0.0 },
             to_side,
+            waits_for,
         }
     }
 }
@@ -246,13 +262,21 @@ fn request(world: &World, task: &Task, seen: &Surroundings, lane: &Choice) -> Re
         Instruction::PullOver => (0.6 * limit).min(12.0),
         _ => USUAL_PART * limit,
     };
+    let desired_mps = match &lane.waits_for {
+        // Beside the same vehicles, at their speed, no gap would ever come.
+        Some(beside) => {
+            desired_mps.min(beside.slowest_mps().map_or(desired_mps, |mps| (mps - GAP_MPS).max(CREEP_MPS)))
+        }
+        None => desired_mps,
+    };
     let brake_m = ego.speed_mps * ego.speed_mps / (2.0 * STOP_MPS2);
     let asked_stop = match task.instruction {
         Instruction::Stop => Some(s_m + 0.5 * vehicle::LENGTH_M + brake_m),
         // Beside the kerb first, then to a stop.
         Instruction::PullOver if lane.to_side.is_none() && lane.offset_m < 0.0 => {
             let aside_m = (seen.offset_m - lane.offset_m).abs();
-            Some(s_m + 0.5 * vehicle::LENGTH_M + brake_m.max(if aside_m > 0.3 { 12.0 } else { 0.0 }))
+            let aside_way_m = if aside_m > 0.3 { ASIDE_WAY_M + ASIDE_WAY_PART * aside_m } else { 0.0 };
+            Some(s_m + 0.5 * vehicle::LENGTH_M + brake_m.max(aside_way_m))
         }
         _ => None,
     };
@@ -275,7 +299,7 @@ fn runs_a_light(world: &World, task: &Task, motion: &Trajectory) -> bool {
     let (Some(seen), Some(last)) = (surroundings(world, &task.route), motion.points.last()) else {
         return false;
     };
-    let lane = Choice { path: seen.path.clone(), offset_m: 0.0, to_side: None };
+    let lane = Choice { path: seen.path.clone(), offset_m: 0.0, to_side: None, waits_for: None };
     let end_m = seen.path.line.project(Point::new(last.x_m, last.y_m)).s_m;
     light_stop(world, &seen, seen.s_m, &lane)
         .is_some_and(|stop_m| end_m + 0.5 * vehicle::LENGTH_M > stop_m + 1.0)

@@ -10,6 +10,8 @@ use crate::vehicle;
 
 /// Standing this long at the end counts as having stopped.
 const HELD_S: f64 = 1.0;
+/// A lane that is kept this long has been changed to.
+const LANE_HELD_S: f64 = 5.0;
 /// Speeds are met within this, or a tenth.
 const SPEED_TOLERANCE_MPS: f64 = 1.5;
 /// Free length to the right edge of the road at which a vehicle has pulled over.
@@ -40,6 +42,12 @@ impl Run<'_> {
         last.clone().map(|state| state.speed_mps).sum::<f64>() / last.count().max(1) as f64
     }
 
+    /// Whether somebody ahead keeps it from going on, or from going faster.
+    fn is_blocked(&self) -> bool {
+        let ahead = self.behind.last().copied().flatten();
+        ahead.is_some_and(|(_, gap_m)| gap_m < 3.0 * self.last_mps() + 8.0)
+    }
+
     /// Heading now against that at the start.
     fn turned_rad(&self) -> f64 {
         let steps = self.states.windows(2).map(|pair| wrap_angle(pair[1].heading_rad - pair[0].heading_rad));
@@ -60,24 +68,33 @@ impl Run<'_> {
     }
 }
 
-/// Whether the words were followed; `None` where they ask for nothing in particular.
+/// Whether the words were followed; `None` where they ask for nothing in particular, or where the traffic ahead left no chance to
+/// follow them.
 pub(super) fn obeyed(instruction: &Instruction, run: &Run) -> Option<bool> {
     let first_mps = run.states.first().map_or(0.0, |state| state.speed_mps);
     let clear_mps = (0.15 * first_mps).max(1.0);
-    let toward = |side| run.changes.iter().filter(|change| change.side == side).count();
     Some(match instruction {
         Instruction::FollowRoute | Instruction::ReachGoal => return None,
         Instruction::KeepLane => run.changes.is_empty(),
-        Instruction::ChangeLane(side) => toward(*side) > 0 && toward(side.opposite()) == 0,
+        // Done once it is held; later the new lane may end.
+        Instruction::ChangeLane(side) => run.changes.first().is_some_and(|first| {
+            let back = |change: &LaneChange| change.side != *side && change.t_s < first.t_s + LANE_HELD_S;
+            first.side == *side && !run.changes.iter().any(back)
+        }),
         Instruction::Turn(turn) => {
             // The lanelet inside the junction is the second of the route; without a route the heading tells.
             let taken = run.route.get(1).map(|inside| run.visited.contains(inside));
             let turned = run.turned_rad();
-            taken.unwrap_or(match turn {
+            let done = taken.unwrap_or(match turn {
                 Turn::Left => turned > 1.0,
                 Turn::Right => turned < -1.0,
                 Turn::Straight => turned.abs() < 0.4,
-            })
+            });
+            // In a queue before the junction.
+            if !done && run.is_blocked() && turned.abs() < 0.4 {
+                return None;
+            }
+            done
         }
         Instruction::Stop => run.stands(),
         Instruction::PullOver => run.stands() && run.at_edge,
@@ -85,16 +102,16 @@ pub(super) fn obeyed(instruction: &Instruction, run: &Run) -> Option<bool> {
             let target = f64::from(*kmh) / 3.6;
             let off = run.last_mps() - target;
             // Traffic may force one to be slower.
-            let blocked = run
-                .behind
-                .last()
-                .copied()
-                .flatten()
-                .is_some_and(|(_, gap_m)| gap_m < 3.0 * run.last_mps() + 8.0);
-            off.abs() < SPEED_TOLERANCE_MPS.max(0.1 * target) || off < 0.0 && blocked
+            off.abs() < SPEED_TOLERANCE_MPS.max(0.1 * target) || off < 0.0 && run.is_blocked()
         }
         Instruction::SlowDown => run.last_mps() < first_mps - clear_mps,
-        Instruction::SpeedUp => run.last_mps() > first_mps + clear_mps,
+        Instruction::SpeedUp => {
+            let done = run.last_mps() > first_mps + clear_mps;
+            if !done && run.is_blocked() {
+                return None;
+            }
+            done
+        }
         Instruction::Follow(kind) => run.followed(*kind),
     })
 }

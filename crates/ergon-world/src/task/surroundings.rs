@@ -63,6 +63,12 @@ impl Beside {
         });
         self.exists && front && rear
     }
+
+    /// Speed of the slower one of the two, if there is any.
+    pub fn slowest_mps(&self) -> Option<f64> {
+        let both = self.front.into_iter().chain(self.rear);
+        both.map(|neighbour| neighbour.speed_mps).min_by(f64::total_cmp)
+    }
 }
 
 /// The lanes around the ego vehicle with who is on them.
