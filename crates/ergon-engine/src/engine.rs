@@ -119,8 +119,8 @@ pub struct Engine {
     prefixes: PrefixCache,
     next_id: u64,
     turn: usize,
-    /// Whether the last step read prompts.
-    last_phase: Phase,
+    /// What the buffers of steps were counted with when they were made, where experts are read.
+    buffers_bytes: u64,
 }
 
 impl Engine {
@@ -163,7 +163,7 @@ impl Engine {
             sequences: BTreeMap::new(),
             next_id: 0,
             turn: 0,
-            last_phase: Phase::Decode,
+            buffers_bytes: 0,
         };
         engine.options.prefill_chunk_tokens = engine.plan.chunk_tokens(engine.plan.comfortable_tokens());
         engine.make_room(0)?;
@@ -232,15 +232,24 @@ impl Engine {
     /// The budget does not hold it.
     pub fn make_room(&mut self, tokens: usize) -> Result<(), EngineError> {
         let need = self.memory_need(tokens);
-        self.make_room_for(need)
+        if self.sequences.is_empty() {
+            return self.make_room_for(need);
+        }
+        // Experts make room when the next step knows how much it needs.
+        self.forget_prefixes_for(&need)
     }
 
     pub(crate) fn make_room_for(&mut self, need: MemoryNeed) -> Result<(), EngineError> {
+        self.forget_prefixes_for(&need)?;
+        self.keep_experts_beside(&need);
+        Ok(())
+    }
+
+    fn forget_prefixes_for(&mut self, need: &MemoryNeed) -> Result<(), EngineError> {
         need.check()?;
         while need.total().saturating_add(self.prefixes.bytes()) > need.budget
             && self.prefixes.forget_oldest()
         {}
-        self.keep_experts_beside(&need);
         Ok(())
     }
 
@@ -249,34 +258,38 @@ impl Engine {
     /// `tokens` the tokens that all of them will have. Returns the prompt tokens that a step may compute. Buffers of longer
     /// steps must have been freed before ([`ergon_checkpoint::return_free_memory`]).
     pub fn share_memory(&self, phase: Phase, sequences: usize, tokens: usize) -> usize {
-        self.share(phase, Sequences { count: sequences, tokens, longest: tokens / sequences.max(1) })
-    }
-
-    fn share(&self, phase: Phase, sequences: Sequences) -> usize {
-        let chunk = self.plan.chunk(sequences);
+        let all = Sequences { count: sequences, tokens, longest: tokens / sequences.max(1) };
+        let chunk = self.plan.chunk(all, self.prefixes.bytes());
         let prompt_tokens = if phase == Phase::Prefill { chunk } else { 0 };
-        self.keep_experts_beside(&self.plan.need_in_steps_of(prompt_tokens, sequences));
+        self.keep_experts_beside(&self.plan.need_in_steps_of(prompt_tokens, all));
         chunk
     }
 
-    /// The coming step's share of the memory: what the last one used and this one does not need is freed.
+    /// The coming step's share of the memory: buffers that an earlier one made larger than this one needs are freed, and experts
+    /// get what is left.
     fn prepare_step(&mut self) {
         if self.experts.is_none() {
             return;
         }
+        let running = self.running();
+        let chunk = self.plan.chunk(running, self.prefixes.bytes());
+        self.options.prefill_chunk_tokens = chunk;
         let in_prompt = self.sequences.values().any(Sequence::in_prompt);
-        let phase = if in_prompt { Phase::Prefill } else { Phase::Decode };
-        if phase == Phase::Decode && self.last_phase == Phase::Prefill {
+        // A sequence that decodes has a row, and more where its grammar leaves no choice.
+        let forced = self.sequences.values().map(|s| s.pending().min(chunk).saturating_sub(1)).sum();
+        let need = self.plan.need_in_steps_of(if in_prompt { chunk } else { forced }, running);
+        if need.working < self.buffers_bytes {
             self.free_buffers();
         }
-        self.last_phase = phase;
-        self.options.prefill_chunk_tokens = self.share(phase, self.running());
+        self.buffers_bytes = need.working;
+        self.keep_experts_beside(&need);
     }
 
     /// Frees the buffers of steps, if routed experts have use for their memory.
     pub(crate) fn free_buffers(&mut self) {
         if self.experts.is_some() {
             (self.scratch, self.logits) = (Scratch::default(), Vec::new());
+            self.buffers_bytes = 0;
             return_free_memory();
         }
     }

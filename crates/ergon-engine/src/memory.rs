@@ -210,12 +210,14 @@ impl MemoryPlan {
 
     /// Tokens of prompts that a step computes. Where experts are read, every piece of a prompt reads those that are not in
     /// memory: longer pieces do so less often, but their buffers leave room for fewer experts.
-    pub(crate) fn chunk(&self, all: Sequences) -> usize {
+    /// `kept_bytes` are those of kept prefixes.
+    pub(crate) fn chunk(&self, all: Sequences, kept_bytes: u64) -> usize {
         if !self.streams {
             return self.chunk;
         }
         let reads_per_token = |&chunk: &usize| {
-            let need = self.need_in_steps_of(chunk, all);
+            let mut need = self.need_in_steps_of(chunk, all);
+            need.kv_cache = need.kv_cache.saturating_add(kept_bytes);
             let in_memory = self.experts_in_memory(&need).unwrap_or(self.experts);
             if need.fits() { (self.experts - in_memory) as f64 / chunk as f64 } else { f64::INFINITY }
         };
@@ -253,7 +255,7 @@ impl MemoryPlan {
 
     /// Prompt tokens of a step for one sequence of `tokens` tokens.
     pub fn chunk_tokens(&self, tokens: usize) -> usize {
-        self.chunk(Sequences::one(tokens))
+        self.chunk(Sequences::one(tokens), 0)
     }
 }
 

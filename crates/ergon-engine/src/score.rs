@@ -53,7 +53,9 @@ impl Engine {
         while chunk > 1 && !need(chunk).fits() {
             chunk /= 2;
         }
-        self.make_room_for(need(chunk))?;
+        let need = need(chunk);
+        self.free_buffers();
+        self.make_room_for(need)?;
         let score = self.score_in_room(tokens, chunk, &mut rows);
         self.free_buffers();
         let _ = self.make_room(0);

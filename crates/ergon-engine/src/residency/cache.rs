@@ -135,8 +135,9 @@ impl Cache {
         while self.buffers > self.capacity
             && let Some((index, _)) = self.ahead.pop_back().or_else(|| self.queue.pop_back())
         {
-            self.entries[index].state = State::Absent;
-            self.entries[index].ahead = false;
+            let entry = &mut self.entries[index];
+            entry.state = State::Absent;
+            self.stats.ahead -= u64::from(std::mem::take(&mut entry.ahead));
             self.buffers -= 1;
         }
         self.trim();
@@ -401,6 +402,7 @@ impl Cache {
                     return;
                 }
                 entry.state = State::Failed(changed());
+                entry.ahead = false;
                 bytes.into_buffer()
             }
         };

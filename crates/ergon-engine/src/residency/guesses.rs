@@ -50,9 +50,9 @@ impl Guesses {
         for guessed in absent.drain(..) {
             let hit = f32::from(u8::from(experts.binary_search(&guessed.expert).is_ok()));
             let over_all = &mut self.by_rank[guessed.rank];
-            *over_all += RANK_RATE * (hit - *over_all);
             let own = by_rank[guessed.rank].get_or_insert(*over_all);
             *own += LAYER_RATE * (hit - *own);
+            *over_all += RANK_RATE * (hit - *over_all);
         }
     }
 

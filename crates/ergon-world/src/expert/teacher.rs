@@ -262,13 +262,10 @@ fn request(world: &World, task: &Task, seen: &Surroundings, lane: &Choice) -> Re
         Instruction::PullOver => (0.6 * limit).min(12.0),
         _ => USUAL_PART * limit,
     };
-    let desired_mps = match &lane.waits_for {
-        // Beside the same vehicles, at their speed, no gap would ever come.
-        Some(beside) => {
-            desired_mps.min(beside.slowest_mps().map_or(desired_mps, |mps| (mps - GAP_MPS).max(CREEP_MPS)))
-        }
-        None => desired_mps,
-    };
+    // Beside the same vehicles, at their speed, no gap would ever come; who is faster will be gone.
+    let abreast = lane.waits_for.iter().flat_map(|beside| beside.in_the_way(ego.speed_mps));
+    let abreast_mps = abreast.map(|neighbour| neighbour.speed_mps).filter(|mps| *mps < ego.speed_mps + 1.0);
+    let desired_mps = abreast_mps.map(|mps| (mps - GAP_MPS).max(CREEP_MPS)).fold(desired_mps, f64::min);
     let brake_m = ego.speed_mps * ego.speed_mps / (2.0 * STOP_MPS2);
     let asked_stop = match task.instruction {
         Instruction::Stop => Some(s_m + 0.5 * vehicle::LENGTH_M + brake_m),

@@ -10,6 +10,9 @@ use crate::vehicle;
 
 /// Standing this long at the end counts as having stopped.
 const HELD_S: f64 = 1.0;
+/// Looks, two seconds of them, in which a gap grows by less than so many metres behind someone who keeps one back.
+const BLOCKED_LOOKS: usize = 20;
+const BLOCKED_GROWTH_M: f64 = 2.0;
 /// A lane that is kept this long has been changed to.
 const LANE_HELD_S: f64 = 5.0;
 /// Speeds are met within this, or a tenth.
@@ -44,8 +47,12 @@ impl Run<'_> {
 
     /// Whether somebody ahead keeps it from going on, or from going faster.
     fn is_blocked(&self) -> bool {
-        let ahead = self.behind.last().copied().flatten();
-        ahead.is_some_and(|(_, gap_m)| gap_m < 3.0 * self.last_mps() + 8.0)
+        let gap_m = |behind: &Option<(ActorKind, f64)>| behind.map(|(_, gap_m)| gap_m);
+        let now_m = self.behind.last().and_then(gap_m);
+        let before_m = self.behind.iter().rev().nth(BLOCKED_LOOKS).and_then(gap_m);
+        // Nobody is kept back by someone who drives away.
+        let leaves = now_m.zip(before_m).is_some_and(|(now_m, before_m)| now_m - before_m > BLOCKED_GROWTH_M);
+        now_m.is_some_and(|gap_m| gap_m < 3.0 * self.last_mps() + 8.0) && !leaves
     }
 
     /// Heading now against that at the start.
@@ -91,7 +98,7 @@ pub(super) fn obeyed(instruction: &Instruction, run: &Run) -> Option<bool> {
                 Turn::Straight => turned.abs() < 0.4,
             });
             // In a queue before the junction.
-            if !done && run.is_blocked() && turned.abs() < 0.4 {
+            if !done && run.is_blocked() && run.visited.len() <= 1 && turned.abs() < 0.4 {
                 return None;
             }
             done

@@ -55,19 +55,18 @@ impl Beside {
     /// Whether a vehicle with this speed could move over now: 4 m and half a second to the one in front, and to the one
     /// behind as well, plus what closing in eats up in three seconds.
     pub fn is_free(&self, speed_mps: f64) -> bool {
-        let front = self.front.is_none_or(|n| {
-            n.gap_m > 4.0 + 0.5 * speed_mps.min(20.0) + 3.0 * (speed_mps - n.speed_mps).max(0.0)
-        });
-        let rear = self.rear.is_none_or(|n| {
-            n.gap_m > 4.0 + 0.5 * n.speed_mps.min(20.0) + 3.0 * (n.speed_mps - speed_mps).max(0.0)
-        });
-        self.exists && front && rear
+        self.exists && self.in_the_way(speed_mps).next().is_none()
     }
 
-    /// Speed of the slower one of the two, if there is any.
-    pub fn slowest_mps(&self) -> Option<f64> {
-        let both = self.front.into_iter().chain(self.rear);
-        both.map(|neighbour| neighbour.speed_mps).min_by(f64::total_cmp)
+    /// Those of the two that do not leave room for a vehicle with this speed.
+    pub fn in_the_way(&self, speed_mps: f64) -> impl Iterator<Item = Neighbour> {
+        let front = self.front.filter(|n| {
+            n.gap_m <= 4.0 + 0.5 * speed_mps.min(20.0) + 3.0 * (speed_mps - n.speed_mps).max(0.0)
+        });
+        let rear = self.rear.filter(|n| {
+            n.gap_m <= 4.0 + 0.5 * n.speed_mps.min(20.0) + 3.0 * (n.speed_mps - speed_mps).max(0.0)
+        });
+        front.into_iter().chain(rear)
     }
 }
 

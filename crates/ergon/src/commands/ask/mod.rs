@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::evidence::{self, AlarmJson, CitationJson, Page, Paint, Row, SkippedJson, Told, verdict_name};
 use crate::{
     args::{AskArgs, UnverifiedChoice},
+    failure::Interrupted,
     interrupt::Interrupt,
     output, progress,
 };
@@ -56,7 +57,9 @@ pub(crate) fn run(args: &AskArgs) -> anyhow::Result<()> {
     let interrupt = Interrupt::install()?;
     let library = evidence::open(&args.documents, args.batch.as_ref(), &interrupt)?;
     let rows = rows(args, &library)?;
-    let done = with_writer(args, &interrupt, &mut |writer| answer_all(&rows, &library, writer, &interrupt))?;
+    let done = with_writer(args, &interrupt, &mut |writer| {
+        answer_all(&rows, args.batch.is_some(), &library, writer, &interrupt)
+    })?;
     let shows = args.unverified == UnverifiedChoice::Show;
     if let Some(path) = &args.documents.html {
         evidence::write_report(path, &page(&done, &library, shows))?;
@@ -104,6 +107,7 @@ fn with_writer(args: &AskArgs, interrupt: &Interrupt, work: Work) -> anyhow::Res
 
 fn answer_all(
     rows: &[Row],
+    is_batch: bool,
     library: &Library,
     mut writer: Option<&mut dyn Writer>,
     interrupt: &Interrupt,
@@ -111,9 +115,9 @@ fn answer_all(
     let limits = EvidenceLimits::default();
     let bar = progress::items("answering", rows.len() as u64);
     let mut done: Vec<Done> = Vec::with_capacity(rows.len());
+    let mut failures = 0;
     for row in rows {
-        let failed = done.iter().rev().take_while(|one| one.answered.is_err()).count();
-        if failed >= FAILURES {
+        if failures == FAILURES {
             let reason = format!("not asked: the model failed {FAILURES} times one after the other");
             done.push(Done { row: row.clone(), answered: Err(reason) });
             continue;
@@ -135,15 +139,18 @@ fn answer_all(
                 bar.finish_and_clear();
                 return Err(evidence::interrupted(error));
             }
-            Err(error) => {
-                let error = anyhow::Error::new(error);
-                if rows.len() == 1 {
-                    bar.finish_and_clear();
-                    return Err(error.context(format!("question '{}' has no answer", row.id)));
-                }
-                Err(format!("{error:#}"))
+            // A model that was stopped has not failed.
+            Err(_) if interrupt.take() => {
+                bar.finish_and_clear();
+                return Err(Interrupted.into());
             }
+            Err(error) if !is_batch => {
+                bar.finish_and_clear();
+                return Err(anyhow::Error::new(error).context(format!("question '{}' has no answer", row.id)));
+            }
+            Err(error) => Err(format!("{:#}", anyhow::Error::new(error))),
         };
+        failures = if answered.is_ok() { 0 } else { failures + 1 };
         done.push(Done { row: row.clone(), answered });
         bar.inc(1);
     }

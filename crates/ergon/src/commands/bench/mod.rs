@@ -79,7 +79,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     let longest = args.depth.saturating_add(args.prefill.max(args.decode));
     let together = args.depth.saturating_add(args.decode);
     let most = longest.max(together.saturating_mul(args.batch));
-    let mut engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off, longest)?;
+    let mut engine = loading::engine(&checkpoint, &args.runtime, Speculation::Off, most)?;
     check_context(&engine, longest)?;
     engine.make_room(most)?;
 
