@@ -59,7 +59,7 @@ fn the_same_seed_gives_the_same_run() {
 
 #[test]
 fn the_expert_changes_lanes_as_it_is_told() {
-    // Seeds in which there is room on both sides before the episode ends.
+    // Seeds in which there is room on both sides before the episode ends, and neither lane ends before it.
     let run = |text: &str| {
         let args = [
             "drive",
@@ -68,7 +68,7 @@ fn the_expert_changes_lanes_as_it_is_told() {
             "--episodes",
             "3",
             "--seed",
-            "6",
+            "11",
             "--instruction",
             text,
             "--json",
@@ -78,6 +78,7 @@ fn the_expert_changes_lanes_as_it_is_told() {
     let (left, right) = (run("take the left lane"), run("向右变道"));
     for (left, right) in left.iter().zip(&right) {
         assert_eq!((&left["lane_changes"], &right["lane_changes"]), (&1.into(), &(-1).into()));
+        assert!(left["instruction_obeyed"] == true && right["instruction_obeyed"] == true);
         assert_eq!(left["trajectory"][0], right["trajectory"][0], "one seed gives one world");
     }
 }
