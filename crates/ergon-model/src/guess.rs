@@ -5,12 +5,11 @@
 //! (A. Eliseev, D. Mazur, "Fast inference of mixture-of-experts language models with offloading", arXiv 2312.17238). A guess
 //! decides only what is read ahead, never what is computed.
 
-use ergon_kernels::{ActivationBuffer, Cpu, matmul, ops};
+use ergon_kernels::{ActivationBuffer, Cpu, ops};
 
 use crate::config::MoeConfig;
 use crate::experts::{ExpertStore, Guess, GuessedExpert};
-use crate::router::{Choice, RouterScratch, route};
-use crate::scratch::sized;
+use crate::scratch::{RoutingScratch, sized};
 use crate::weights::{FeedForwardWeights, LayerWeights};
 
 /// Buffers of a guess.
@@ -19,10 +18,7 @@ pub(crate) struct GuessScratch {
     /// `[rows, hidden_size]`
     normed: Vec<f32>,
     activations: ActivationBuffer,
-    /// `[rows, n_routed_experts]`
-    logits: Vec<f32>,
-    router: RouterScratch,
-    choices: Vec<Choice>,
+    routing: RoutingScratch,
 }
 
 /// What the layer `next`, with number `layer`, will probably visit after the residual stream `hidden`
@@ -42,16 +38,12 @@ pub(crate) fn guess(
     if 2 * rows * moe.num_experts_per_tok > moe.n_routed_experts || !store.wants_guess(layer) {
         return None;
     }
-    let GuessScratch { normed, activations, logits, router, choices } = scratch;
+    let GuessScratch { normed, activations, routing } = scratch;
     let normed = sized(normed, hidden.len());
     ops::rms_norm(cpu, hidden, &next.post_attention_layernorm, eps, normed);
     let x = activations.prepare(cpu, normed, width, [weights.router.format()]);
-    let logits = sized(logits, rows * moe.n_routed_experts);
-    matmul(cpu, weights.router.view(), x, logits);
-    choices.clear();
-    for row in logits.chunks_exact(moe.n_routed_experts) {
-        route(moe, weights.e_score_correction_bias.as_deref(), row, router, choices);
-    }
+    weights.choose(cpu, moe, x, routing);
+    let choices = &routing.choices;
     let mut experts: Vec<GuessedExpert> = Vec::with_capacity(choices.len());
     for rank in 0..moe.num_experts_per_tok {
         for choice in choices.iter().skip(rank).step_by(moe.num_experts_per_tok) {

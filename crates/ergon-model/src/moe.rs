@@ -9,7 +9,7 @@ use ergon_types::WeightFormat;
 use crate::config::MoeConfig;
 use crate::experts::{ExpertBytes, ExpertPart, ExpertStore, ExpertVisit, Guess};
 use crate::router::route;
-use crate::scratch::{MoeScratch, sized};
+use crate::scratch::{MoeScratch, RoutingScratch, sized};
 use crate::weights::{Expert, MoeWeights};
 
 /// Where the routed experts of a layer come from if they are not all in memory (or mapped).
@@ -48,7 +48,7 @@ impl MoeWeights {
         scratch: &mut MoeScratch,
         output: &mut [f32],
     ) -> Result<(), LostExpert> {
-        self.choose(cpu, moe, x, scratch);
+        self.choose(cpu, moe, x, &mut scratch.routing);
         sort_by_expert(moe, x.rows(), scratch);
         sized(&mut scratch.down, scratch.visit_token.len() * x.cols());
         let visited = |expert: &usize| scratch.first_visit[*expert] < scratch.first_visit[expert + 1];
@@ -72,18 +72,14 @@ impl MoeWeights {
         Ok(())
     }
 
-    fn choose(&self, cpu: &Cpu, moe: &MoeConfig, x: Activations, scratch: &mut MoeScratch) {
-        let logits = sized(&mut scratch.logits, x.rows() * moe.n_routed_experts);
+    /// The experts that each row visits.
+    pub(crate) fn choose(&self, cpu: &Cpu, moe: &MoeConfig, x: Activations, scratch: &mut RoutingScratch) {
+        let RoutingScratch { logits, router, choices } = scratch;
+        let logits = sized(logits, x.rows() * moe.n_routed_experts);
         matmul(cpu, self.router.view(), x, logits);
-        scratch.choices.clear();
+        choices.clear();
         for row in logits.chunks_exact(moe.n_routed_experts) {
-            route(
-                moe,
-                self.e_score_correction_bias.as_deref(),
-                row,
-                &mut scratch.router,
-                &mut scratch.choices,
-            );
+            route(moe, self.e_score_correction_bias.as_deref(), row, router, choices);
         }
     }
 
@@ -153,7 +149,8 @@ impl MoeWeights {
         for (token, out) in output.chunks_exact_mut(hidden).enumerate() {
             out.fill(0.0);
             let own = token * per_token..(token + 1) * per_token;
-            for (choice, visit) in scratch.choices[own.clone()].iter().zip(&scratch.choice_visit[own]) {
+            for (choice, visit) in scratch.routing.choices[own.clone()].iter().zip(&scratch.choice_visit[own])
+            {
                 let visited = &scratch.down[visit * hidden..(visit + 1) * hidden];
                 out.iter_mut().zip(visited).for_each(|(out, value)| *out += choice.weight * value);
             }
@@ -175,7 +172,8 @@ impl Expert {
 
 /// Counting sort of the choices by expert; within an expert tokens keep their order.
 fn sort_by_expert(moe: &MoeConfig, rows: usize, scratch: &mut MoeScratch) {
-    let MoeScratch { choices, first_visit, visit_token, choice_visit, visit_row, .. } = scratch;
+    let MoeScratch { routing, first_visit, visit_token, choice_visit, visit_row, .. } = scratch;
+    let choices = &routing.choices;
     first_visit.clear();
     first_visit.resize(moe.n_routed_experts + 1, 0);
     for choice in choices.iter() {

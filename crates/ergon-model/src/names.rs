@@ -124,6 +124,10 @@ pub fn is_after_layers(name: &str, num_hidden_layers: usize) -> bool {
     ["model.layers.", "blk."].iter().any(|prefix| name.starts_with(&format!("{prefix}{num_hidden_layers}.")))
 }
 
+/// Gate, up and down of a routed expert.
+const HF_EXPERT_PARTS: [&str; 3] = ["gate_proj", "up_proj", "down_proj"];
+const GGUF_EXPERT_PARTS: [&str; 3] = ["ffn_gate", "ffn_up", "ffn_down"];
+
 /// Where a tensor that is one matrix of one routed expert belongs: layer, expert, and 0, 1, 2 for gate, up, down. `None` for
 /// every other tensor.
 pub fn routed_expert_place(name: &str) -> Option<(usize, usize, usize)> {
@@ -134,8 +138,7 @@ pub fn routed_expert_place(name: &str) -> Option<(usize, usize, usize)> {
         _ => return None,
     };
     let named = |kinds: [&str; 3]| kinds.iter().position(|kind| *kind == part);
-    let part =
-        named(["gate_proj", "up_proj", "down_proj"]).or_else(|| named(["ffn_gate", "ffn_up", "ffn_down"]))?;
+    let part = named(HF_EXPERT_PARTS).or_else(|| named(GGUF_EXPERT_PARTS))?;
     Some((layer.parse().ok()?, expert.parse().ok()?, part))
 }
 
@@ -171,9 +174,9 @@ impl ExpertStack {
     pub fn matrix_name(&self, expert: usize, part: usize) -> String {
         let layer = self.layer;
         if self.gguf {
-            format!("blk.{layer}.{}.{expert}.weight", ["ffn_gate", "ffn_up", "ffn_down"][part])
+            format!("blk.{layer}.{}.{expert}.weight", GGUF_EXPERT_PARTS[part])
         } else {
-            let kind = ["gate_proj", "up_proj", "down_proj"][part];
+            let kind = HF_EXPERT_PARTS[part];
             format!("model.layers.{layer}.mlp.experts.{expert}.{kind}.weight")
         }
     }

@@ -89,14 +89,20 @@ pub(crate) struct MlpScratch {
     pub(crate) activations: ActivationBuffer,
 }
 
+/// Buffers of routing.
+#[derive(Default)]
+pub(crate) struct RoutingScratch {
+    /// `[rows, n_routed_experts]`
+    pub(crate) logits: Vec<f32>,
+    pub(crate) router: RouterScratch,
+    /// `[rows, num_experts_per_tok]`
+    pub(crate) choices: Vec<Choice>,
+}
+
 /// Buffers of routed experts. A visit is one token at one expert; visits are sorted by expert.
 #[derive(Default)]
 pub(crate) struct MoeScratch {
-    /// `[rows, n_routed_experts]`
-    pub(crate) logits: Vec<f32>,
-    /// `[rows, num_experts_per_tok]`
-    pub(crate) choices: Vec<Choice>,
-    pub(crate) router: RouterScratch,
+    pub(crate) routing: RoutingScratch,
     /// First visit of each expert, and one past the last.
     pub(crate) first_visit: Vec<usize>,
     /// Token of each visit.

@@ -369,15 +369,19 @@ fn route(layout: &Layout, start: &Start, instruction: Instruction, seed: u64) ->
     easy[rng.below(easy.len())].lanelets().collect()
 }
 
-/// How long the episode lasts: 15 to 40 s, and not longer than the road.
+/// Time in which the road comes to an end.
+fn road_s(start: &Start) -> f64 {
+    start.room_m / (start.state.speed_mps * 1.15).max(8.0)
+}
+
+/// How long the episode lasts: 15 to 40 s, and not longer than the road; more only if [`needed_s`] says so.
 fn duration(start: &Start, family: Family, rng: &mut Rng) -> f64 {
     let wanted_s = match family {
         Family::Lanes => rng.range(15.0, 22.0),
         Family::Junction => rng.range(25.0, 40.0),
         Family::Any => rng.range(18.0, 35.0),
     };
-    let possible_s = start.room_m / (start.state.speed_mps * 1.15).max(8.0);
-    let limit_s = if family == Family::Junction { 40.0 } else { possible_s.max(8.0) };
+    let limit_s = if family == Family::Junction { 40.0 } else { road_s(start).max(8.0) };
     (wanted_s.min(limit_s) * 10.0).floor() / 10.0
 }
 
@@ -397,7 +401,7 @@ fn needed_s(layout: &Layout, start: &Start, instruction: Instruction) -> f64 {
             green_s(layout, start).map_or(0.0, |green_s| green_s + THROUGH_S)
         }
         // Gaps come and go: as long as there is road.
-        Instruction::ChangeLane(_) => (start.room_m / (start.state.speed_mps * 1.15).max(8.0)).min(GAP_S),
+        Instruction::ChangeLane(_) => road_s(start).min(GAP_S),
         _ => 0.0,
     };
     (needed_s * 10.0).ceil() / 10.0

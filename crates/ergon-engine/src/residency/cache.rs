@@ -135,9 +135,7 @@ impl Cache {
         while self.buffers > self.capacity
             && let Some((index, _)) = self.ahead.pop_back().or_else(|| self.queue.pop_back())
         {
-            let entry = &mut self.entries[index];
-            entry.state = State::Absent;
-            self.stats.ahead -= u64::from(std::mem::take(&mut entry.ahead));
+            self.give_up(index);
             self.buffers -= 1;
         }
         self.trim();
@@ -184,12 +182,17 @@ impl Cache {
             } else if experts.binary_search(&(index - own.start)).is_ok() {
                 self.queue.push_back((index, buffer));
             } else {
-                self.entries[index].state = State::Absent;
-                self.entries[index].ahead = false;
-                self.stats.ahead -= 1;
+                self.give_up(index);
                 self.free.push(buffer);
             }
         }
+    }
+
+    /// An expert that was queued is not read after all.
+    fn give_up(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        entry.state = State::Absent;
+        self.stats.ahead -= u64::from(std::mem::take(&mut entry.ahead));
     }
 
     /// What there is of an expert that a visit waits for. Once it is given, the visit counts; a failure is told once.

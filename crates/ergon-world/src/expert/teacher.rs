@@ -153,17 +153,13 @@ impl Choice {
         let roads = &world.scenario().roads;
         let wish = wish(world, task, seen);
         let to_side = wish.filter(|side| {
-            let beside = if *side == Side::Left { &seen.left } else { &seen.right };
+            let beside = seen.beside(*side);
             // Half-way over the line there is no use in turning back for a small gap.
             let begun = seen.offset_m * f64::from(side.sign()) > 1.0;
             beside.is_free(world.ego().speed_mps) || (begun && beside.exists)
         });
         let told = matches!(task.instruction, Instruction::ChangeLane(_) | Instruction::PullOver);
-        let waits_for = wish.filter(|_| told && to_side.is_none()).map(|side| match side {
-            Side::Left => seen.left,
-            Side::Right => seen.right,
-        });
-        let waits_for = waits_for.filter(|beside| beside.exists);
+        let waits_for = wish.filter(|_| told && to_side.is_none()).map(|side| *seen.beside(side));
         let beside = to_side.and_then(|side| neighbour(roads, seen.lanelet, side));
         let path = beside.and_then(|lanelet| {
             let at = Point::new(world.ego().x_m, world.ego().y_m);

@@ -126,7 +126,7 @@ pub fn facts(world: &World, task: &Task, plan: Option<&Trajectory>) -> Facts {
         _ => None,
     };
     let gap = side.and_then(|side| {
-        let beside = if side == Side::Left { &seen.left } else { &seen.right };
+        let beside = seen.beside(side);
         beside.exists.then(|| (side, beside.is_free(speed_mps)))
     });
     Facts {

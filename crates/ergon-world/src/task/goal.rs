@@ -90,7 +90,7 @@ pub fn goal_ahead(world: &World, route: &[ElementId], longest_s: f64, rng: &mut 
     let change = after_s > CHANGE_S && rng.chance(0.45);
     let beside = neighbour(roads, seen.lanelet, side).filter(|_| change);
     let (lanelet, ahead) = match beside {
-        Some(beside) => (beside.id, if side == Side::Left { seen.left.front } else { seen.right.front }),
+        Some(beside) => (beside.id, seen.beside(side).front),
         None => (seen.lanelet, seen.lead),
     };
     let start = Point::new(ego.x_m, ego.y_m);

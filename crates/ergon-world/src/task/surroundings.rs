@@ -99,6 +99,16 @@ pub struct Surroundings {
     pub vulnerable: Option<(ActorKind, f64)>,
 }
 
+impl Surroundings {
+    /// The lane on a side.
+    pub fn beside(&self, side: Side) -> &Beside {
+        match side {
+            Side::Left => &self.left,
+            Side::Right => &self.right,
+        }
+    }
+}
+
 /// The lane beside a lanelet that leads the same way and is open to cars.
 pub fn neighbour(roads: &RoadNetwork, id: ElementId, side: Side) -> Option<&Lanelet> {
     let lanelet = roads.lanelet(id)?;
