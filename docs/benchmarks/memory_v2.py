@@ -9,6 +9,7 @@ where that works. It gets 4 GiB and two processors; models, the program and Pyth
 """
 
 import argparse
+import lzma
 import pathlib
 import re
 import shutil
@@ -61,10 +62,16 @@ def modules(kernel):
         if name not in order:
             order.append(name)
 
+    built_in = (version / "modules.builtin").read_text()
     for wanted in ("virtio_pci", "virtio_blk"):
-        for name in needs:
-            if pathlib.Path(name).name == f"{wanted}.ko":
-                add(name)
+        found = [name for name in needs if pathlib.Path(name).name.split(".")[0] == wanted]
+        if not found and f"/{wanted}.ko" not in built_in:
+            sys.exit(f"{version} has no {wanted}, which virtual disks need; take a kernel that has it (linux-image-...-cloud-amd64)")
+        for name in found:
+            add(name)
+    packed = [name for name in order if not name.endswith((".ko", ".ko.xz"))]
+    if packed:
+        sys.exit(f"{version / packed[0]}: packed in a way that is not known here; take a kernel whose modules end in .ko or .ko.xz")
     return [version / name for name in order]
 
 
@@ -75,8 +82,9 @@ def first_disk(folder, kernel):
     shutil.copy(shutil.which("busybox"), folder / "busybox")
     names = []
     for module in modules(kernel):
-        shutil.copy(module, folder / module.name)
-        names.append(f"/{module.name}")
+        plain = folder / module.name.removesuffix(".xz")
+        plain.write_bytes(lzma.decompress(module.read_bytes()) if module.suffix == ".xz" else module.read_bytes())
+        names.append(f"/{plain.name}")
     (folder / "modules").write_text("\n".join(names))
     (folder / "init").write_text(FIRST)
     (folder / "init").chmod(0o755)
