@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 THINK, END_THINK, BOS = "<think>", "</think>", "<bos>"
 MAX_REASONING = 24
-STATE_DIM, HINT_DIM = 8, 28
+STATE_DIM, HINT_DIM = 5, 28
 
 
 def shape(kind):

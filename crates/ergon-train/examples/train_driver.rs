@@ -14,7 +14,7 @@ fn main() {
     let seed = args.get(1).and_then(|n| n.parse().ok()).unwrap_or(0);
     let scale = args.get(2).and_then(|n| n.parse().ok()).unwrap_or(1.0);
     let (cpu, stop) = (Cpu::new(2), AtomicBool::new(false));
-    let run = Run::new(&folder, seed, scale, &cpu, &stop).expect("a run");
+    let run = Run::new(&folder, None, seed, scale, &cpu, &stop).expect("a run");
     let mut since = (Instant::now(), 0);
     let result = run.go(&mut |progress| match progress {
         Progress::Collecting { round, done, all } => println!("round {round}: file {done} of {all}"),

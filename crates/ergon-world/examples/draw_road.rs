@@ -38,7 +38,7 @@ fn svg(layout: &Layout) -> String {
          viewBox='{x:.2} {y:.2} {w:.2} {h:.2}'><rect x='{x:.2}' y='{y:.2}' width='{w:.2}' height='{h:.2}' \
          fill='#8a9a76'/>"
     );
-    for area in &layout.roads.paved {
+    for area in layout.roads.paved() {
         let _ = write!(out, "<polygon points='{}' fill='#606060'/>", path(area));
     }
     for lanelet in &layout.roads.lanelets {

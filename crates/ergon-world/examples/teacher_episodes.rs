@@ -56,7 +56,7 @@ fn main() {
                 );
                 break;
             }
-            let on_road = world.scenario().roads.lanelets_at(own.center).any(|l| l.kind.is_for_cars());
+            let on_road = world.scenario().roads.is_road(own.center);
             lost_s = if on_road { 0.0 } else { lost_s + 0.2 };
             if lost_s > 0.5 {
                 end = "off road".to_owned();

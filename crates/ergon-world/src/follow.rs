@@ -107,6 +107,8 @@ pub struct Comfort {
     pub lateral_mps2: f64,
     /// How fast it may change.
     pub lateral_jerk_mps3: f64,
+    /// Tightest bend, well before the wheels' end: a driver who turns the wheel as far as it goes has lost the way.
+    pub curvature_per_m: f64,
 }
 
 impl Comfort {
@@ -125,7 +127,7 @@ impl Comfort {
         let drift = 3.0 * mean * a * now;
         let (low, high) = (-self.lateral_jerk_mps3 - drift, self.lateral_jerk_mps3 - drift);
         let curvature = wanted.clamp(now + low * CONTROL_S / square, now + high * CONTROL_S / square);
-        let tightest = self.lateral_mps2 / (next * next).max(1e-3);
+        let tightest = (self.lateral_mps2 / (next * next).max(1e-3)).min(self.curvature_per_m);
         let angle = vehicle::steering_angle(curvature.clamp(-tightest, tightest));
         let end = vehicle::STEERING_RATE_MAX_RADPS;
         let rate = ((angle - state.steering_angle_rad) / CONTROL_S).clamp(-end, end);

@@ -255,8 +255,9 @@ pub struct RoadNetwork {
     pub signs: Vec<TrafficSign>,
     /// Lights.
     pub lights: Vec<TrafficLight>,
-    /// Outlines of paved areas that reach beyond the lanelets, as the inside of a junction does.
-    pub paved: Vec<Vec<Point>>,
+    paved: Vec<Vec<Point>>,
+    /// Bounding box of each paved area.
+    paved_extents: Vec<[Point; 2]>,
     index: HashMap<ElementId, usize>,
     /// Bounding box of each lanelet: least and greatest corner.
     extents: Vec<[Point; 2]>,
@@ -269,8 +270,20 @@ impl RoadNetwork {
         for (i, lanelet) in lanelets.iter().enumerate() {
             index.entry(lanelet.id).or_insert(i);
         }
-        let extents = lanelets.iter().map(extent).collect();
-        RoadNetwork { lanelets, signs, lights, paved: Vec::new(), index, extents }
+        let points = |lanelet: &Lanelet| extent(lanelet.left.points().iter().chain(lanelet.right.points()));
+        let extents = lanelets.iter().map(points).collect();
+        RoadNetwork { lanelets, signs, lights, index, extents, ..RoadNetwork::default() }
+    }
+
+    /// Says what is paved beside the lanelets.
+    pub fn set_paved(&mut self, outlines: Vec<Vec<Point>>) {
+        self.paved_extents = outlines.iter().map(|outline| extent(outline.iter())).collect();
+        self.paved = outlines;
+    }
+
+    /// Outlines of paved areas that reach beyond the lanelets, as the inside of a junction does. Files have none.
+    pub fn paved(&self) -> &[Vec<Point>] {
+        &self.paved
     }
 
     /// The lanelet with an id.
@@ -280,10 +293,16 @@ impl RoadNetwork {
 
     /// The lanelets in which a point lies, in the order of the file.
     pub fn lanelets_at(&self, point: Point) -> impl Iterator<Item = &Lanelet> {
-        self.lanelets.iter().zip(&self.extents).filter_map(move |(lanelet, [low, high])| {
-            let near = low.x <= point.x && point.x <= high.x && low.y <= point.y && point.y <= high.y;
-            (near && polygon_contains(&lanelet.polygon(), point)).then_some(lanelet)
+        self.lanelets.iter().zip(&self.extents).filter_map(move |(lanelet, extent)| {
+            (within(extent, point) && polygon_contains(&lanelet.polygon(), point)).then_some(lanelet)
         })
+    }
+
+    /// Whether cars drive at a point: in a lane for cars (parking is none), or elsewhere on a paved area.
+    pub fn is_road(&self, point: Point) -> bool {
+        let mut paved = self.paved.iter().zip(&self.paved_extents);
+        self.lanelets_at(point).any(|lanelet| lanelet.kind.is_for_cars())
+            || paved.any(|(outline, extent)| within(extent, point) && polygon_contains(outline, point))
     }
 
     /// The lanelet a vehicle most likely uses: of those its position lies in, the one closest in direction.
@@ -305,10 +324,15 @@ impl RoadNetwork {
     }
 }
 
-fn extent(lanelet: &Lanelet) -> [Point; 2] {
+fn within([low, high]: &[Point; 2], point: Point) -> bool {
+    low.x <= point.x && point.x <= high.x && low.y <= point.y && point.y <= high.y
+}
+
+/// Least and greatest corner.
+fn extent<'a>(points: impl Iterator<Item = &'a Point>) -> [Point; 2] {
     let (mut low, mut high) =
         (Point::new(f64::INFINITY, f64::INFINITY), Point::new(f64::NEG_INFINITY, f64::NEG_INFINITY));
-    for p in lanelet.left.points().iter().chain(lanelet.right.points()) {
+    for p in points {
         low = Point::new(low.x.min(p.x), low.y.min(p.y));
         high = Point::new(high.x.max(p.x), high.y.max(p.y));
     }

@@ -22,7 +22,7 @@ use crate::world::World;
 
 /// Time between two looks.
 pub const LOOK_S: f64 = 0.1;
-/// How far a corner may be outside all lanes.
+/// How far a corner may be beyond the road's edge.
 const EDGE_M: f64 = 0.3;
 /// Slower than this counts as standing (nuPlan: 5 cm/s).
 const STANDING_MPS: f64 = 0.05;
@@ -75,7 +75,7 @@ pub struct Outcome {
     pub obeyed: Option<bool>,
     /// In order of time, one per road user.
     pub collisions: Vec<Collision>,
-    /// Seconds with a corner more than 0.3 m outside all lanes.
+    /// Seconds with a corner more than 0.3 m beyond the road's edge ([`RoadNetwork::is_road`]).
     pub off_road_s: f64,
     /// When red lights were run.
     pub red_lights_s: Vec<f64>,
@@ -291,9 +291,9 @@ fn leads_beside(roads: &RoadNetwork, from: ElementId, to: ElementId, side: Side)
     beside.id == to || !straight && beside.successors.contains(&to)
 }
 
-/// Whether a corner is more than 0.3 m away from every lane for cars.
+/// Whether a corner is more than 0.3 m away from every lane for cars and every paved area.
 pub fn is_off_road(roads: &RoadNetwork, shape: &OrientedBox) -> bool {
-    let inside = |point: Point| roads.lanelets_at(point).any(|lanelet| lanelet.kind.is_for_cars());
+    let inside = |point: Point| roads.is_road(point);
     let directions: [Point; 8] =
         std::array::from_fn(|k| Point::polar(EDGE_M, k as f64 * std::f64::consts::FRAC_PI_4));
     // Lanes a little way off from the corner in any direction are near enough.

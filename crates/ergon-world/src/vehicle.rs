@@ -14,6 +14,9 @@ pub const LENGTH_M: f64 = 4.508;
 pub const WIDTH_M: f64 = 1.610;
 /// From the rear axle forward to the reference point.
 pub const REAR_AXLE_M: f64 = 1.422_717_093_6;
+/// Tightest bend that is driven on purpose: cars of this size turn within 11 m from kerb to kerb, their rear axle's middle then
+/// on a radius of 4 m. The steering angle of the parameters would do for 1.4 m.
+pub const TIGHTEST_BEND_PER_M: f64 = 0.25;
 /// Distance of the axles: 1.1561957064 + 1.4227170936.
 pub const WHEELBASE_M: f64 = 2.578_912_8;
 /// Greatest angle of the front wheels to either side.

@@ -439,7 +439,7 @@ fn paved_areas_are_asphalt_beneath_what_is_painted() {
     let turned: Vec<Point> = outline.iter().rev().copied().collect();
     for outline in [outline.to_vec(), turned] {
         let mut roads = plain_roads.clone();
-        roads.paved.push(outline.clone());
+        roads.set_paved(vec![outline.clone()]);
         let frame = Shot::new(&roads, eye).take(&spec);
         let (mut asphalt, mut same) = (0, 0);
         for y in spec.height * 45 / 100..spec.height {
@@ -565,8 +565,8 @@ fn absurd_roads_and_places_are_drawn_without_panic() {
     for lanelets in sets {
         let mut roads = RoadNetwork::new(lanelets, vec![], vec![]);
         let p = Point::new;
-        roads.paved =
-            vec![vec![], vec![p(-1e9, -1e9), p(1e9, f64::NAN), p(1e9, 2.0), p(0.0, 1e300), p(3.0, 1.0)]];
+        let odd_area = vec![p(-1e9, -1e9), p(1e9, f64::NAN), p(1e9, 2.0), p(0.0, 1e300), p(3.0, 1.0)];
+        roads.set_paved(vec![vec![], odd_area]);
         for (x, y) in [(0.0, 1.0), (1e7, -1e7), (f64::NAN, 0.0), (f64::INFINITY, 3.0)] {
             for spec in Rig::standard().cameras {
                 Shot { actors: &odd, ..Shot::new(&roads, ego(x, y)) }.take(&spec);

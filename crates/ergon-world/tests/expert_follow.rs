@@ -99,6 +99,7 @@ fn comfort_keeps_a_wild_motion_within_its_bounds() {
         jerk_mps3: 10.0,
         lateral_mps2: 3.0,
         lateral_jerk_mps3: 6.0,
+        curvature_per_m: 0.2,
     };
     let point = |i: usize| TrajectoryPoint {
         t_s: 0.5 * i as f64,
@@ -124,4 +125,37 @@ fn comfort_keeps_a_wild_motion_within_its_bounds() {
         assert!(!free || jerk.abs() < 7.2, "{jerk} m/s3 across at {}", q.t_s);
     }
     assert!(most > 2.5 && most < 3.01 && least < -4.5 && least > -5.01, "{least} to {most}");
+}
+
+#[test]
+fn comfort_never_turns_the_wheels_to_their_end() {
+    let comfort = follow::Comfort {
+        acceleration_mps2: 3.0,
+        braking_mps2: 5.0,
+        jerk_mps3: 10.0,
+        lateral_mps2: 3.0,
+        lateral_jerk_mps3: 6.0,
+        curvature_per_m: 0.2,
+    };
+    // A circle of 2 m at walking pace: the wheels alone could do it.
+    let point = |i: usize| {
+        let turned = 0.05 * i as f64;
+        TrajectoryPoint {
+            t_s: 0.1 * i as f64,
+            x_m: 2.0 * turned.sin(),
+            y_m: 2.0 * (1.0 - turned.cos()),
+            heading_rad: turned,
+            speed_mps: 1.0,
+            acceleration_mps2: 0.0,
+            curvature_per_m: 0.5,
+        }
+    };
+    let circle = Trajectory { points: (0..80).map(point).collect() };
+    let state = VehicleState { speed_mps: 1.0, ..VehicleState::default() };
+    let tightest = |points: &[TrajectoryPoint]| points.iter().map(|p| p.curvature_per_m).fold(0.0, f64::max);
+    let free = follow::rollout(&state, &circle, 6.0);
+    assert!(tightest(&free.points) > 0.4, "{}", tightest(&free.points));
+    let driven =
+        follow::rollout_by(&state, 6.0, |state| comfort.limit(state, follow::control(state, &circle)));
+    assert!(tightest(&driven.points) < 0.2 + 1e-6, "{}", tightest(&driven.points));
 }

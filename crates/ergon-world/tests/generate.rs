@@ -5,9 +5,11 @@ use std::collections::HashSet;
 use ergon_types::LightColor;
 use ergon_world::Rng;
 use ergon_world::generate::{JunctionControl, Layout, RoadKind, RoadOptions, Rule, roads};
-use ergon_world::geometry::{Point, polygon_contains, wrap_angle};
+use ergon_world::geometry::{OrientedBox, Point, polygon_contains, wrap_angle};
 use ergon_world::road::{Lanelet, LaneletKind, SignKind};
 use ergon_world::route::{Entry, LaneGraph, Route, RouteGoal};
+use ergon_world::score::is_off_road;
+use ergon_world::vehicle;
 
 const SEEDS: u64 = 60;
 
@@ -61,7 +63,8 @@ fn lanes_for_cars_have_a_cars_width() {
         for lanelet in layout.roads.lanelets.iter().filter(|lanelet| lanelet.kind.is_for_cars()) {
             for (left, right) in lanelet.left.points().iter().zip(lanelet.right.points()) {
                 let width = left.distance(*right);
-                assert!((2.45..5.0).contains(&width), "{name}: lanelet {} is {width} m wide", lanelet.id);
+                let most = if layout.kind == RoadKind::Roundabout { 6.05 } else { 5.0 };
+                assert!((2.45..most).contains(&width), "{name}: lanelet {} is {width} m wide", lanelet.id);
             }
         }
     });
@@ -322,8 +325,8 @@ fn signs_and_stop_lines_stand_where_one_waits() {
 fn the_inside_of_a_junction_is_paved() {
     for seed in 0..SEEDS {
         let layout = layout(RoadKind::Urban, seed);
-        assert_eq!(layout.roads.paved.len(), layout.junctions.len());
-        for (junction, outline) in layout.junctions.iter().zip(&layout.roads.paved) {
+        assert_eq!(layout.roads.paved().len(), layout.junctions.len());
+        for (junction, outline) in layout.junctions.iter().zip(layout.roads.paved()) {
             assert!(polygon_contains(outline, junction.center), "seed {seed}");
             for id in &junction.inside {
                 let center = &layout.roads.lanelet(*id).expect("exists").center;
@@ -337,6 +340,54 @@ fn the_inside_of_a_junction_is_paved() {
             }
         }
     }
+}
+
+/// A car whose middle keeps to the middle of its lane has room beside every corner, all the way round.
+#[test]
+fn roundabouts_are_wide_enough_for_a_car() {
+    for seed in 0..40 {
+        let layout = layout(RoadKind::Roundabout, seed);
+        let junction = &layout.junctions[0];
+        for id in junction.inside.iter().chain(&junction.incoming) {
+            let center = &layout.roads.lanelet(*id).unwrap().center;
+            for k in 0..=20 {
+                let s_m = center.length() * f64::from(k) / 20.0;
+                // With 0.4 m to spare on either side and ahead.
+                let car = OrientedBox {
+                    center: center.at(s_m),
+                    heading_rad: center.heading_at(s_m),
+                    length_m: vehicle::LENGTH_M + 0.8,
+                    width_m: vehicle::WIDTH_M + 0.8,
+                };
+                let outside = car.corners().into_iter().find(|corner| !layout.roads.is_road(*corner));
+                assert!(outside.is_none(), "seed {seed}: {outside:?} of a car at {s_m:.1} m of lanelet {id}");
+            }
+        }
+    }
+}
+
+/// Between the lanes of a junction, too.
+#[test]
+fn the_inside_of_a_junction_is_road() {
+    let spot = |center| OrientedBox { center, heading_rad: 0.0, length_m: 0.2, width_m: 0.2 };
+    let mut between = 0;
+    for seed in 0..20 {
+        let layout = layout(RoadKind::Urban, seed);
+        let roads = &layout.roads;
+        let mut bare = roads.clone();
+        bare.set_paved(Vec::new());
+        for (outline, junction) in roads.paved().iter().zip(&layout.junctions) {
+            let places = outline
+                .iter()
+                .flat_map(|kerb| (1..10).map(|k| junction.center.lerp(*kerb, 0.1 * f64::from(k))));
+            for place in places.filter(|place| polygon_contains(outline, *place)) {
+                assert!(!is_off_road(roads, &spot(place)), "seed {seed}: {place:?} is off the road");
+                between += usize::from(is_off_road(&bare, &spot(place)));
+            }
+        }
+        assert!(is_off_road(roads, &spot(Point::new(1e5, 0.0))));
+    }
+    assert!(between > 50, "{between} places between lanes");
 }
 
 #[test]

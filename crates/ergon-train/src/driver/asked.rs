@@ -115,18 +115,18 @@ impl Start {
 
 /// Any instruction, those that are hardest to tell apart most often.
 fn any_instruction(rng: &mut Rng) -> Instruction {
-    match rng.below(20) {
+    match rng.below(21) {
         0..=2 => Instruction::ChangeLane(Side::Left),
         3..=5 => Instruction::ChangeLane(Side::Right),
         6 | 7 => Instruction::Turn(Turn::Left),
         8 | 9 => Instruction::Turn(Turn::Right),
         10 => Instruction::Turn(Turn::Straight),
-        11 | 12 => Instruction::PullOver,
-        13 => Instruction::Stop,
-        14 => Instruction::SlowDown,
-        15 => Instruction::SpeedUp,
-        16 => Instruction::KeepLane,
-        17 => Instruction::Follow(ActorKind::Truck),
+        11..=13 => Instruction::PullOver,
+        14 => Instruction::Stop,
+        15 => Instruction::SlowDown,
+        16 => Instruction::SpeedUp,
+        17 => Instruction::KeepLane,
+        18 => Instruction::Follow(ActorKind::Truck),
         _ => Instruction::SetSpeed { kmh: 10 * (2 + rng.below(10) as u32) },
     }
 }

@@ -9,6 +9,7 @@ mod config;
 mod context;
 mod decoder;
 pub mod export;
+mod import;
 mod layers;
 mod loss;
 mod network;
@@ -29,11 +30,12 @@ pub use config::{
     ActionSizes, CameraSizes, ConfigError, DecoderSizes, NetworkConfig, SpecialTokens, VisionSizes,
 };
 pub use context::{Arithmetic, Weights};
+pub use import::ImportError;
 pub use loss::{LossWeights, Losses};
 pub use network::{Network, Workspace};
 pub use optimizer::{AdamW, OptimizerState, Schedule};
 pub use params::{Layout, TensorInfo, TensorKind};
-pub use rounds::{Progress, ROUNDS, Round, RoundsError, Run};
+pub use rounds::{Progress, ROUNDS, Round, RoundsError, Run, TUNING_ROUNDS};
 pub use samples::Samples;
 pub use select::Candidate;
 pub use shape::{DRIVER_CONFIG, driver_config, network_config};

@@ -1,4 +1,4 @@
-//! From nothing to a driver: rounds of collecting and training in one folder, which can be stopped at any time and go on.
+//! From nothing, or from a driver, to a better one: rounds of collecting and training in one folder, which can be stopped at any time and go on.
 //!
 //! Round 0 learns from the expert; every further round adds what the student meets while it drives itself. Data are
 //! collected in small files of a few episodes each that appear whole or not at all, so a stopped run loses at most one;
@@ -20,9 +20,9 @@ use ergon_world::episode::EpisodeOptions;
 
 use super::select::{self, Candidate};
 use super::{
-    CollectError, Collector, DRIVER_CONFIG, LossWeights, NetworkConfig, Pilot, SampleKind, SampleStore,
-    Schedule, ShardWriter, StoreError, TrainConfig, TrainError, Trainer, UpdateReport, Vocabulary,
-    checkpoint, driver_config, export, network_config,
+    CollectError, Collector, DRIVER_CONFIG, ImportError, LossWeights, Network, NetworkConfig, Pilot,
+    SampleKind, SampleStore, Schedule, ShardWriter, StoreError, TrainConfig, TrainError, Trainer,
+    UpdateReport, Vocabulary, checkpoint, driver_config, export, import, network_config,
 };
 
 /// Episodes in one file of samples.
@@ -35,6 +35,8 @@ const EARLIER: usize = 2;
 const GROUPS: usize = 4;
 /// Part of the updates in which the learning rate falls.
 const DECAY_PART: f32 = 0.6;
+/// The driver that a run started from, in its folder.
+const START: &str = "start";
 /// Updates between two checkpoints.
 const CHECKPOINT_UPDATES: u64 = 400;
 
@@ -50,7 +52,7 @@ pub struct Round {
     pub perception: f32,
 }
 
-/// The rounds that made the built-in driver.
+/// The rounds from nothing.
 pub const ROUNDS: [Round; 6] = [
     Round { episodes: 2400, updates: 3000, perception: 5.0 },
     Round { episodes: 480, updates: 1800, perception: 5.0 },
@@ -59,6 +61,14 @@ pub const ROUNDS: [Round; 6] = [
     Round { episodes: 480, updates: 2600, perception: 5.0 },
     Round { episodes: 480, updates: 5000, perception: 3.0 },
 ];
+/// The rounds from a model that drives already: fewer, at a lower rate.
+pub const TUNING_ROUNDS: [Round; 3] = [
+    Round { episodes: 800, updates: 700, perception: 5.0 },
+    Round { episodes: 240, updates: 800, perception: 5.0 },
+    Round { episodes: 240, updates: 1300, perception: 4.0 },
+];
+/// Highest learning rate from nothing and from a model.
+const PEAK_RATES: [f32; 2] = [1e-3, 4e-4];
 
 /// What is being done, told to whoever shows it.
 #[derive(Clone, Debug)]
@@ -114,6 +124,17 @@ pub enum RoundsError {
     /// A checkpoint cannot be written or read.
     #[error(transparent)]
     Checkpoint(#[from] checkpoint::CheckpointError),
+    /// There is a driver to start from, but the run began otherwise.
+    #[error("{}: this run began from {began}; go on without naming a driver to start from, or give another folder", folder.display())]
+    Began {
+        /// The run's folder.
+        folder: PathBuf,
+        /// How it began.
+        began: &'static str,
+    },
+    /// The driver to start from cannot be taken.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// The model cannot be written.
     #[error(transparent)]
     Export(#[from] export::ExportError),
@@ -143,6 +164,8 @@ pub enum RoundsError {
 pub struct Run<'a> {
     folder: &'a Path,
     seed: u64,
+    /// Whether the first weights come from a driver, which lies in the folder [`START`].
+    tunes: bool,
     rounds: Vec<Round>,
     /// Episodes that students are chosen by.
     held_out: usize,
@@ -154,12 +177,15 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// A run with the built-in shape. `scale` shortens all rounds. Setting `stop` makes it end at the next update or file.
+    /// A run with the built-in shape: from nothing, or from the driver in the folder `from`, which is copied into the run, so
+    /// that the run goes on without it. `scale` shortens all rounds. Setting `stop` makes it end at the next update or file.
     ///
     /// # Errors
-    /// The folder cannot be written.
+    /// The folder cannot be written, holds a run from nothing although there is a driver to start from, or that is none of
+    /// the built-in shape.
     pub fn new(
         folder: &'a Path,
+        from: Option<&'a Path>,
         seed: u64,
         scale: f64,
         cpu: &'a Cpu,
@@ -168,15 +194,24 @@ impl<'a> Run<'a> {
         let driver = driver_config();
         let network = network_config(&driver);
         fs::create_dir_all(folder).map_err(io(folder))?;
-        let tokenizer = folder.join("tokenizer.json");
+        let (start, tokenizer) = (folder.join(START), folder.join("tokenizer.json"));
+        if let Some(driver) = from {
+            begin_from(driver, &start, folder, &network)?;
+        }
+        let tunes = start.exists();
         if !tokenizer.exists() {
             let partial = folder.join("tokenizer.json.partial");
-            fs::write(&partial, Vocabulary::learn()?).map_err(io(&partial))?;
+            if tunes {
+                fs::copy(start.join("tokenizer.json"), &partial).map_err(io(&start))?;
+            } else {
+                fs::write(&partial, Vocabulary::learn()?).map_err(io(&partial))?;
+            }
             fs::rename(&partial, &tokenizer).map_err(io(&tokenizer))?;
         }
         let vocabulary = Vocabulary::open(&tokenizer)?;
         let scaled = |n: u64, least: u64| ((n as f64 * scale).round() as u64).max(least);
-        let rounds = ROUNDS
+        let rounds = if tunes { &TUNING_ROUNDS[..] } else { &ROUNDS[..] };
+        let rounds = rounds
             .iter()
             .map(|round| Round {
                 episodes: scaled(round.episodes, EPISODES_PER_FILE),
@@ -185,7 +220,7 @@ impl<'a> Run<'a> {
             })
             .collect();
         let held_out = scaled(HELD_OUT, 4) as usize;
-        Ok(Run { folder, seed, rounds, held_out, cpu, driver, network, vocabulary, stop })
+        Ok(Run { folder, seed, tunes, rounds, held_out, cpu, driver, network, vocabulary, stop })
     }
 
     /// Does all rounds, or what is left of them, and writes the model to `model` in the folder.
@@ -197,7 +232,7 @@ impl<'a> Run<'a> {
         let config = TrainConfig {
             seed: self.seed,
             schedule: Schedule {
-                peak: 1e-3,
+                peak: PEAK_RATES[usize::from(self.tunes)],
                 warmup_updates: 200.min(all_updates / 10),
                 total_updates: all_updates,
                 decay_part: DECAY_PART,
@@ -208,7 +243,9 @@ impl<'a> Run<'a> {
         };
         let mut trainer = Trainer::new(&self.network, config, self.cpu)?;
         let saved = self.folder.join(checkpoint::FILE_NAME);
-        trainer.resume(&saved)?;
+        if !trainer.resume(&saved)? && self.tunes {
+            trainer.start_from(&self.folder.join(START))?;
+        }
         let mut until = 0;
         for (index, round) in self.rounds.iter().enumerate() {
             until += round.updates;
@@ -239,22 +276,27 @@ impl<'a> Run<'a> {
         Ok(model)
     }
 
-    /// Puts the best of the last students in the place of the last one, if that is not the best.
+    /// Puts the best of the last students, or the model that the run began with, in the place of the last one, if that is
+    /// not the best.
     fn select(&self, model: &Path, tell: &mut (dyn FnMut(Progress) + Send)) -> Result<(), RoundsError> {
         let tell = Mutex::new(tell);
         let rounds = self.rounds.len();
         let students = (1..rounds).rev().take(EARLIER).map(|round| self.round_folder(round).join("student"));
-        let folders: Vec<PathBuf> =
-            std::iter::once(model.to_path_buf()).chain(students.filter(|folder| folder.exists())).collect();
+        let last = std::iter::once(model.to_path_buf());
+        let folders: Vec<PathBuf> = if self.tunes {
+            std::iter::once(self.folder.join(START)).chain(last).collect()
+        } else {
+            last.chain(students.filter(|folder| folder.exists())).collect()
+        };
         let mut best: Option<Candidate> = None;
-        for folder in &folders {
+        for folder in folders {
             let told = |done| {
                 let mut tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
                 tell(Progress::Selecting { student: folder.clone(), done, all: self.held_out });
             };
             let load = |folder: &Path| self.policy(folder);
             let judged =
-                select::judge(folder, (self.seed, self.held_out), self.cpu, self.stop, &load, &told)?;
+                select::judge(&folder, (self.seed, self.held_out), self.cpu, self.stop, &load, &told)?;
             let Some(candidate) = judged else { return Err(RoundsError::Stopped) };
             let mut tell = tell.lock().unwrap_or_else(PoisonError::into_inner);
             tell(Progress::Judged(candidate.clone()));
@@ -263,11 +305,7 @@ impl<'a> Run<'a> {
             }
         }
         let Some(Candidate { folder, .. }) = best.filter(|best| best.folder != model) else { return Ok(()) };
-        for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
-            let (from, to) = (folder.join(file), model.join(file));
-            fs::copy(&from, &to).map_err(io(&from))?;
-        }
-        Ok(())
+        copy_model(&folder, model)
     }
 
     fn export(&self, trainer: &Trainer, model: &Path) -> Result<(), RoundsError> {
@@ -378,6 +416,35 @@ impl<'a> Run<'a> {
             PolicyOptions { threads: 1, isa: Some(self.cpu.isa), first_noise_scale: FIRST_NOISE_SCALE };
         Ok(DriverPolicy::load(&checkpoint, &options)?)
     }
+}
+
+/// Copies the driver that a run starts from into the run's folder, where `start` is, if it is not there yet.
+fn begin_from(driver: &Path, start: &Path, run: &Path, network: &NetworkConfig) -> Result<(), RoundsError> {
+    let began = |began| RoundsError::Began { folder: run.to_path_buf(), began };
+    let weights = |folder: &Path| {
+        let path = folder.join("model.safetensors");
+        fs::read(&path).map_err(io(&path))
+    };
+    if start.exists() {
+        return if weights(start)? == weights(driver)? { Ok(()) } else { Err(began("another driver")) };
+    }
+    if run.join(checkpoint::FILE_NAME).exists() || run.join("round-0").exists() {
+        return Err(began("nothing"));
+    }
+    import::check(driver, Network::new(network).map_err(TrainError::from)?.layout())?;
+    let partial = run.join("start.partial");
+    fs::create_dir_all(&partial).map_err(io(&partial))?;
+    copy_model(driver, &partial)?;
+    fs::rename(&partial, start).map_err(io(start))
+}
+
+/// Copies the files of a driver.
+fn copy_model(from: &Path, to: &Path) -> Result<(), RoundsError> {
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
+        let from = from.join(file);
+        fs::copy(&from, to.join(file)).map_err(io(&from))?;
+    }
+    Ok(())
 }
 
 fn io(path: &Path) -> impl FnOnce(std::io::Error) -> RoundsError + '_ {

@@ -41,6 +41,13 @@ impl Vocabulary {
         Ok(Vocabulary { tokenizer: Tokenizer::from_file(path)? })
     }
 
+    /// Whether it has the size and the framing tokens of ours.
+    pub(super) fn is_ours(&self) -> bool {
+        let framing = SPECIAL.iter().enumerate();
+        self.tokenizer.vocab_size() == VOCABULARY
+            && framing.into_iter().all(|(id, token)| self.tokenizer.token_to_id(token) == Some(id as u32))
+    }
+
     /// Ids of a text, without framing.
     ///
     /// # Errors

@@ -112,7 +112,7 @@ impl SceneIndex {
         let mut builder = Builder { origin, pieces: Vec::new(), props: Vec::new() };
         let near = Neighbourhood::new(roads);
         let phases = phases(roads);
-        roads.paved.iter().for_each(|outline| builder.paved(outline));
+        roads.paved().iter().for_each(|outline| builder.paved(outline));
         for (index, lanelet) in roads.lanelets.iter().enumerate() {
             builder.surface(lanelet);
             if lanelet.kind == LaneletKind::Crosswalk {

@@ -196,7 +196,7 @@ impl Builder {
 
     pub(super) fn finish(self, kind: RoadKind, usual_speed_mps: [f64; 2]) -> Layout {
         let mut roads = RoadNetwork::new(self.lanelets, self.signs, self.lights);
-        roads.paved = self.paved;
+        roads.set_paved(self.paved);
         Layout {
             roads,
             kind,

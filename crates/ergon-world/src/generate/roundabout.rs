@@ -17,6 +17,15 @@ const STEP_M: f64 = 0.8;
 /// Width of the sidewalks.
 const SIDEWALK_M: f64 = 2.0;
 
+// Widths of single-lane roundabouts by NCHRP Report 672, "Roundabouts: An Informational Guide", sections 6.4.2 and 6.4.3: a
+// car's corners sweep over more than its width in a bend.
+/// The lane round.
+const RING_LANE_M: [f64; 2] = [4.8, 6.0];
+/// The mouths, where a way in or out begins to bend.
+const MOUTH_M: [f64; 2] = [4.2, 5.0];
+/// A street's lane widens into its mouth over so much, on the side of the kerb.
+const FLARE_M: f64 = 12.0;
+
 /// The ring.
 struct Ring {
     /// Radius of the lane's middle.
@@ -24,6 +33,8 @@ struct Ring {
     lane_m: f64,
     /// From an arm's direction to where its entry joins the ring and, mirrored, to where its exit leaves.
     reach_rad: f64,
+    /// Width of the mouths.
+    mouth_m: f64,
 }
 
 /// An arm's lanelets.
@@ -39,6 +50,30 @@ struct Arm {
 impl Ring {
     fn at(&self, angle_rad: f64) -> Station {
         Station::new(Point::polar(self.radius_m, angle_rad), angle_rad + 0.5 * PI)
+    }
+
+    /// Distances of a way's left and right edge from its line, at stations from a street of a width to the ring: the lane
+    /// widens on the side of the kerb before it bends, on the other side only as the ways in and out part.
+    fn edges<'a>(&self, from_street: impl Iterator<Item = &'a Station>, street_m: f64) -> Vec<[f64; 2]> {
+        let mut way_m: Vec<f64> = Vec::new();
+        let mut last: Option<Point> = None;
+        for station in from_street {
+            let step_m = last.map_or(0.0, |last| last.distance(station.point));
+            way_m.push(way_m.last().unwrap_or(&0.0) + step_m);
+            last = Some(station.point);
+        }
+        let smooth = |part: f64| {
+            let u = part.clamp(0.0, 1.0);
+            u * u * (3.0 - 2.0 * u)
+        };
+        let (street, ring, kerb) =
+            (0.5 * street_m, 0.5 * self.lane_m, self.mouth_m.max(street_m) - 0.5 * street_m);
+        let bend_m = (way_m.last().unwrap_or(&0.0) - FLARE_M).max(1.0);
+        let edge = |s_m: f64| {
+            let (flared, bent) = (smooth(s_m / FLARE_M), smooth((s_m - FLARE_M) / bend_m));
+            [street + (ring - street) * bent, street + (kerb - street) * flared + (ring - kerb) * bent]
+        };
+        way_m.into_iter().map(edge).collect()
     }
 
     /// The ring from one angle counter-clockwise to another.
@@ -66,8 +101,9 @@ pub(super) fn roundabout(builder: &mut Builder, rng: &mut Rng, options: &RoadOpt
     let count = 3 + rng.below(2);
     let ring = Ring {
         radius_m: rng.range(15.0, 21.0),
-        lane_m: rng.range(4.0, 4.8),
+        lane_m: rng.range(RING_LANE_M[0], RING_LANE_M[1]),
         reach_rad: rng.range(0.55, 0.62),
+        mouth_m: rng.range(MOUTH_M[0], MOUTH_M[1]),
     };
     let first = rng.range(-3.1, 3.1);
     let profile = Profile {
@@ -90,13 +126,14 @@ pub(super) fn roundabout(builder: &mut Builder, rng: &mut Rng, options: &RoadOpt
 fn arm(builder: &mut Builder, rng: &mut Rng, ring: &Ring, profile: &Profile, angle_rad: f64) -> Arm {
     let outwards = Station::new(Point::default(), angle_rad);
     let join = ring.at(angle_rad + ring.reach_rad);
-    // Where the tangent of the ring at the joint meets the lane, and as far again outwards: an arc fits between.
+    // Where the tangent of the ring at the joint meets the lane, and as far again outwards, so that an
+    // arc fits between; before it the lane widens.
     let local = join.point.to_frame(Point::default(), angle_rad);
     let back = (local.y - 0.5 * profile.lane_m) / ring.reach_rad.cos();
-    let mouth_m = local.x + back * ring.reach_rad.sin() + back;
+    let begin_m = local.x + back * ring.reach_rad.sin() + back + FLARE_M;
     let bend = rng.range(-1.0, 1.0) / 200.0;
     let curvature = Curvature { knots: vec![[20.0, 0.0], [45.0, bend]] };
-    let line = spine(outwards.ahead(mouth_m), rng.range(80.0, 140.0), 2.0, &curvature);
+    let line = spine(outwards.ahead(begin_m), rng.range(80.0, 140.0), 2.0, &curvature);
     let street = street(builder, rng, &line, profile);
     let (incoming, outgoing) = (street.backward[0], street.forward[0]);
     builder.entries.push(incoming);
@@ -106,7 +143,8 @@ fn arm(builder: &mut Builder, rng: &mut Rng, ring: &Ring, profile: &Profile, ang
     let (start, width) = builder.pose(outgoing, false);
     let off = ring.at(angle_rad - ring.reach_rad);
     let line = turn(off, start, STEP_M);
-    let leave = mouth_lanelet(builder, &line, [ring.lane_m, width], profile.speed_limit_mps);
+    let edges = ring.edges(line.iter().rev(), width).into_iter().rev().collect::<Vec<_>>();
+    let leave = mouth_lanelet(builder, &line, &edges, profile.speed_limit_mps);
     builder.link(leave, outgoing);
     let sign_at = builder.pose(approach, true).0;
     let post = sign_at.beside(-0.5 * ring.lane_m - 0.6);
@@ -130,10 +168,9 @@ fn entry(
     // The line is where the entering car's front is still clear of the ring.
     let clear = ring.radius_m + 0.5 * ring.lane_m + 1.5;
     let cut = line.partition_point(|station| station.point.norm() > clear).clamp(2, line.len() - 3);
-    let whole = (line.len() - 1) as f64;
-    let middle = width + (ring.lane_m - width) * cut as f64 / whole;
-    let approach = mouth_lanelet(builder, &line[..=cut], [width, middle], limit);
-    let merge = mouth_lanelet(builder, &line[cut..], [middle, ring.lane_m], limit);
+    let edges = ring.edges(line.iter(), width);
+    let approach = mouth_lanelet(builder, &line[..=cut], &edges[..=cut], limit);
+    let merge = mouth_lanelet(builder, &line[cut..], &edges[cut..], limit);
     builder.link(incoming, approach);
     builder.link(approach, merge);
     builder.stop_line(approach);
@@ -142,10 +179,9 @@ fn entry(
     (merge, approach)
 }
 
-fn mouth_lanelet(builder: &mut Builder, line: &[Station], [w0, w1]: [f64; 2], limit: f64) -> ElementId {
-    let last = (line.len() - 1) as f64;
-    let half = |i: usize| 0.5 * (w0 + (w1 - w0) * i as f64 / last);
-    let (left, right) = (beside(line, half), beside(line, |i| -half(i)));
+/// A lanelet of a mouth; `edges` are the distances of its left and right edge from the line at each of its stations.
+fn mouth_lanelet(builder: &mut Builder, line: &[Station], edges: &[[f64; 2]], limit: f64) -> ElementId {
+    let (left, right) = (beside(line, |i| edges[i][0]), beside(line, |i| -edges[i][1]));
     let id = builder.add(left, right, LaneletKind::Intersection, Some(limit));
     builder.lanelet_mut(id).right_marking = LineMarking::Curb;
     slow_down(builder, id, limit);

@@ -14,7 +14,7 @@ pub(crate) struct TrainArgs {
 
 #[derive(Subcommand)]
 pub(crate) enum TrainWhat {
-    /// The built-in driver, from nothing: roads, expert, imitation, rounds on its own mistakes
+    /// The built-in driver, from nothing or from one that drives: roads, expert, imitation, rounds on its own mistakes
     Driver(TrainDriverArgs),
 }
 
@@ -26,6 +26,10 @@ pub(crate) struct TrainDriverArgs {
     /// Go on with the run in --out; without it a folder that holds a run is refused
     #[arg(long)]
     pub(crate) resume: bool,
+    /// Start from the driver in this folder instead of from nothing: a shorter schedule at a lower rate, and that driver is
+    /// kept if the new one does no more. It is copied into --out: --resume needs no --from
+    #[arg(long, value_name = "DIR")]
+    pub(crate) from: Option<PathBuf>,
     /// Seed of data, weights and order
     #[arg(long, value_name = "N", default_value_t = super::DEFAULT_SEED)]
     pub(crate) seed: u64,

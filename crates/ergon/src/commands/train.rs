@@ -21,14 +21,16 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
+    let begun = [checkpoint::FILE_NAME, "round-0", "start"].map(|name| args.out.join(name).exists());
     ensure!(
-        args.resume || !args.out.join(checkpoint::FILE_NAME).exists() && !args.out.join("round-0").exists(),
+        args.resume || !begun.contains(&true),
         "{} holds a run already; go on with --resume, or give another folder with --out",
         args.out.display()
     );
     let interrupt = Interrupt::install()?;
     let cpu = Cpu::new(args.threads.unwrap_or_else(num_cpus::get_physical));
-    let run = Run::new(&args.out, args.seed, f64::from(args.scale), &cpu, interrupt.pending())?;
+    let (from, scale) = (args.from.as_deref(), f64::from(args.scale));
+    let run = Run::new(&args.out, from, args.seed, scale, &cpu, interrupt.pending())?;
     let mut teller = Teller::new();
     match run.go(&mut |progress| teller.tell(progress)) {
         Ok(model) => {

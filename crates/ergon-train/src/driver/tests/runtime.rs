@@ -62,3 +62,63 @@ fn an_exported_driver_computes_the_same_in_the_runtime() {
         assert!(states < 0.02 && plans < 0.02, "states differ by {states}, plans by {plans}");
     }
 }
+
+#[test]
+fn a_training_starts_from_the_weights_of_a_model() {
+    let (cpu, folder) = (Cpu::new(1), tempfile::tempdir().unwrap());
+    let config = network_config(&driver_config());
+    let training = |seed| TrainConfig { seed, batch: 8, ..TrainConfig::default() };
+    let first = Trainer::new(&config, training(1), &cpu).unwrap();
+    first.export(folder.path(), DRIVER_CONFIG, "{}").unwrap();
+    let mut second = Trainer::new(&config, training(2), &cpu).unwrap();
+    second.start_from(folder.path()).unwrap();
+    for tensor in first.network().layout().tensors() {
+        let pairs = first.state().values[tensor.range()].iter().zip(&second.state().values[tensor.range()]);
+        // Matrices are stored with eight bits of precision.
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() <= a.abs() / 256.0), "{}", tensor.name);
+    }
+    assert_eq!(second.state().average, second.state().values);
+    assert_eq!(second.state().updates, 0);
+
+    let wider = NetworkConfig { state_dim: config.state_dim + 3, ..config };
+    let error = Trainer::new(&wider, training(1), &cpu).unwrap().start_from(folder.path()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("state_proj.in.weight") && text.contains("[128, 5]"), "{text}");
+    let nothing = Trainer::new(&wider, training(1), &cpu).unwrap().start_from(&folder.path().join("none"));
+    assert!(matches!(nothing, Err(ImportError::Checkpoint(_))));
+}
+
+/// A run keeps the driver that it began from, and tells when it is asked to go on from something else.
+#[test]
+fn a_run_begins_from_nothing_or_from_one_driver() {
+    let (cpu, stop) = (Cpu::new(1), std::sync::atomic::AtomicBool::new(true));
+    let root = tempfile::tempdir().unwrap();
+    let [driver, other, none, run] = ["driver", "other", "none", "run"].map(|name| root.path().join(name));
+    let begin = |from| Run::new(&run, from, 1, 0.01, &cpu, &stop).map(drop);
+    let training = |seed| TrainConfig { seed, batch: 8, ..TrainConfig::default() };
+    let words = Vocabulary::learn().unwrap();
+    for (folder, seed) in [(&driver, 1), (&other, 2)] {
+        let trainer = Trainer::new(&network_config(&driver_config()), training(seed), &cpu).unwrap();
+        trainer.export(folder, DRIVER_CONFIG, &words).unwrap();
+    }
+    // What is refused leaves nothing behind.
+    let config = std::fs::read_to_string(driver.join("config.json")).unwrap();
+    std::fs::write(
+        driver.join("config.json"),
+        config.replace("\"num_inference_steps\": 5", "\"num_inference_steps\": 4"),
+    )
+    .unwrap();
+    assert!(matches!(begin(Some(&driver)), Err(RoundsError::Import(ImportError::Shape { .. }))));
+    std::fs::write(driver.join("config.json"), config).unwrap();
+    assert!(matches!(begin(Some(&none)), Err(RoundsError::Import(_))));
+    assert_eq!(std::fs::read_dir(&run).unwrap().count(), 0);
+
+    begin(Some(&driver)).unwrap();
+    begin(Some(&driver)).unwrap();
+    begin(None).unwrap();
+    assert_eq!(std::fs::read_to_string(run.join("tokenizer.json")).unwrap(), words);
+    assert!(matches!(begin(Some(&other)), Err(RoundsError::Began { began: "another driver", .. })));
+    std::fs::remove_dir_all(run.join("start")).unwrap();
+    std::fs::create_dir(run.join("round-0")).unwrap();
+    assert!(matches!(begin(Some(&driver)), Err(RoundsError::Began { began: "nothing", .. })));
+}

@@ -192,7 +192,7 @@ impl Candidate {
                 heading_rad: wrap_angle(heading_rad),
                 speed_mps: v.max(0.0),
                 acceleration_mps2: self.station(k as f64 * STEP_S)[2],
-                curvature_per_m: bend.clamp(-0.25, 0.25),
+                curvature_per_m: bend.clamp(-vehicle::TIGHTEST_BEND_PER_M, vehicle::TIGHTEST_BEND_PER_M),
             });
         }
         Trajectory { points }
@@ -201,7 +201,9 @@ impl Candidate {
 
 /// Angle between the direction in which the centre of the box moves and the box.
 pub(super) fn drift(curvature_per_m: f64) -> f64 {
-    (vehicle::REAR_AXLE_M * curvature_per_m.clamp(-0.25, 0.25)).atan()
+    (vehicle::REAR_AXLE_M
+        * curvature_per_m.clamp(-vehicle::TIGHTEST_BEND_PER_M, vehicle::TIGHTEST_BEND_PER_M))
+    .atan()
 }
 
 /// The polynomial of fifth degree from place, speed and acceleration to place and speed at a time.

@@ -6,8 +6,8 @@ use ergon_gate::Cleared;
 use ergon_gate::motion::{EgoBody, MotionLimits, MotionScene, TrackedObject};
 use ergon_types::{ActorState, Control, Trajectory, VehicleState};
 use ergon_world::follow::{self, Comfort};
-use ergon_world::geometry::{Point, wrap_angle};
-use ergon_world::road::LaneletKind;
+use ergon_world::geometry::{Point, Polyline, wrap_angle};
+use ergon_world::road::{Lanelet, LaneletKind};
 use ergon_world::vehicle;
 use ergon_world::world::World;
 
@@ -60,22 +60,42 @@ pub(super) fn scene<'a>(
     }
 }
 
-/// Outlines of the lanelets near the vehicle.
+/// Outlines of the lanelets and paved areas near the vehicle. Where a lane ends because the map does, the road goes on: a
+/// plan reaches seconds ahead, and the end of what was recorded is no edge.
 pub(super) fn drivable(world: &World) -> Vec<Vec<[f64; 2]>> {
     let at = Point::new(world.ego().x_m, world.ego().y_m);
-    let near = world.scenario().roads.lanelets_near(at, GATE_RANGE_M);
-    let near = near.filter(|lanelet| lanelet.kind.is_for_cars() || lanelet.kind == LaneletKind::Parking);
-    near.map(|lanelet| lanelet.polygon().iter().map(|p| [p.x, p.y]).collect()).collect()
+    let roads = &world.scenario().roads;
+    let may_be = |kind: LaneletKind| kind.is_for_cars() || kind == LaneletKind::Parking;
+    let outline = |points: &[Point]| points.iter().map(|p| [p.x, p.y]).collect();
+    let mut areas = Vec::new();
+    for lanelet in roads.lanelets_near(at, GATE_RANGE_M).filter(|lanelet| may_be(lanelet.kind)) {
+        areas.push(outline(&lanelet.polygon()));
+        if lanelet.kind.is_for_cars() && lanelet.successors.is_empty() {
+            areas.push(outline(&beyond(lanelet)));
+        }
+    }
+    let paved = roads.paved().iter().filter(|area| area.iter().any(|p| p.distance(at) < GATE_RANGE_M));
+    areas.extend(paved.map(|area| outline(area)));
+    areas
+}
+
+/// A lane carried straight on beyond its end.
+fn beyond(lanelet: &Lanelet) -> [Point; 4] {
+    let on = Point::polar(GATE_RANGE_M, lanelet.center.heading_at(lanelet.center.length()));
+    let end = |line: &Polyline| line.at(line.length());
+    let [left, right] = [end(&lanelet.left), end(&lanelet.right)];
+    [left, left + on, right + on, right]
 }
 
 /// How plans are followed: a bit inside of the gate's default limits, so that it is the motion that is judged and not the
-/// follower.
+/// follower; and in no tighter bends than are driven on purpose.
 const COMFORT: Comfort = Comfort {
     acceleration_mps2: 4.9,
     braking_mps2: 8.95,
     jerk_mps3: 14.0,
     lateral_mps2: 4.7,
     lateral_jerk_mps3: 10.0,
+    curvature_per_m: vehicle::TIGHTEST_BEND_PER_M,
 };
 
 /// The motion of the vehicle that follows a plan, for the gate to check.
@@ -139,4 +159,50 @@ fn lane_yaw_rate(world: &World, actor: &ActorState) -> f64 {
         let ahead_m = (s_m + v.max(0.0)).min(lanelet.center.length());
         (v * lanelet.center.curvature_at(0.5 * (s_m + ahead_m))).clamp(-YAW_MAX_RADPS, YAW_MAX_RADPS)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ergon_world::episode::{self, EpisodeOptions};
+    use ergon_world::generate::RoadKind;
+    use ergon_world::geometry::polygon_contains;
+
+    fn covers(world: &World, point: Point) -> bool {
+        let areas = drivable(world);
+        let area = |area: &Vec<[f64; 2]>| area.iter().map(|[x, y]| Point::new(*x, *y)).collect::<Vec<_>>();
+        areas.iter().any(|outline| polygon_contains(&area(outline), point))
+    }
+
+    #[test]
+    fn the_road_goes_on_where_the_map_ends_and_paved_areas_belong_to_it() {
+        let options = EpisodeOptions { kind: Some(RoadKind::Urban), ..EpisodeOptions::default() };
+        let (mut ends, mut between) = (0, 0);
+        for seed in 0..6 {
+            let world = episode::generate(seed, &options).world;
+            let roads = &world.scenario().roads;
+            let at = Point::new(world.ego().x_m, world.ego().y_m);
+            for lanelet in roads.lanelets_near(at, GATE_RANGE_M).filter(|lanelet| lanelet.kind.is_for_cars())
+            {
+                if lanelet.successors.is_empty() {
+                    let (line, length) = (&lanelet.center, lanelet.center.length());
+                    let on = Point::polar(50.0, line.heading_at(length));
+                    assert!(covers(&world, line.at(length) + on), "seed {seed}, lanelet {}", lanelet.id);
+                    assert!(!covers(&world, line.at(length) + on + on.left()), "seed {seed}");
+                    ends += 1;
+                }
+            }
+            for area in roads.paved().iter().filter(|area| area[0].distance(at) < GATE_RANGE_M) {
+                let middle =
+                    area.iter().fold(Point::default(), |sum, p| sum + *p * (1.0 / area.len() as f64));
+                let places =
+                    area.iter().flat_map(|kerb| (1..10).map(|k| middle.lerp(*kerb, 0.1 * f64::from(k))));
+                for place in places.filter(|place| polygon_contains(area, *place)) {
+                    assert!(covers(&world, place), "seed {seed}: {place:?}");
+                    between += usize::from(roads.lanelets_at(place).next().is_none());
+                }
+            }
+        }
+        assert!(ends > 0 && between > 0, "{ends} ends, {between} places between lanes");
+    }
 }
