@@ -24,7 +24,7 @@ const RING_LANE_M: [f64; 2] = [4.8, 6.0];
 /// The mouths, where a way in or out begins to bend.
 const MOUTH_M: [f64; 2] = [4.2, 5.0];
 /// A street's lane widens into its mouth over so much, on the side of the kerb.
-const FLARE_M: f64 = 12.0;
+const FLARE_M: f64 = 15.0;
 
 /// The ring.
 struct Ring {
@@ -41,8 +41,9 @@ struct Ring {
 struct Arm {
     angle_rad: f64,
     incoming: ElementId,
-    outgoing: ElementId,
-    /// From the yield line to the ring, and from the ring to the outgoing lanelet.
+    /// Where the street widens before the approach, and narrows behind the way out.
+    flares: [ElementId; 2],
+    /// From the yield line to the ring, and from the ring to where the street narrows.
     merge: ElementId,
     leave: ElementId,
 }
@@ -139,52 +140,72 @@ fn arm(builder: &mut Builder, rng: &mut Rng, ring: &Ring, profile: &Profile, ang
     builder.entries.push(incoming);
     builder.exits.push(outgoing);
 
-    let (merge, approach) = entry(builder, ring, incoming, join, profile.speed_limit_mps);
+    let (merge, approach, widens) = entry(builder, ring, incoming, join, profile.speed_limit_mps);
     let (start, width) = builder.pose(outgoing, false);
     let off = ring.at(angle_rad - ring.reach_rad);
     let line = turn(off, start, STEP_M);
     let edges = ring.edges(line.iter().rev(), width).into_iter().rev().collect::<Vec<_>>();
-    let leave = mouth_lanelet(builder, &line, &edges, profile.speed_limit_mps);
-    builder.link(leave, outgoing);
+    let straight = flare_stations(line.iter().rev());
+    let bend = line.len() - straight;
+    let leave = mouth_lanelet(builder, &line[..=bend], &edges[..=bend], profile.speed_limit_mps);
+    let narrows = lanelet(builder, &line[bend..], &edges[bend..], profile.speed_limit_mps);
+    builder.link(leave, narrows);
+    builder.link(narrows, outgoing);
     let sign_at = builder.pose(approach, true).0;
     let post = sign_at.beside(-0.5 * ring.lane_m - 0.6);
     builder.sign(SignKind::Yield, post, sign_at.heading_rad, &[approach]);
-    Arm { angle_rad, incoming: approach, outgoing, merge, leave }
+    Arm { angle_rad, incoming: approach, flares: [widens, narrows], merge, leave }
 }
 
-/// The way from a street onto the ring, in two lanelets that meet at the yield line.
+/// Stations of a way from a street at which it is still straight.
+fn flare_stations<'a>(mut from_street: impl Iterator<Item = &'a Station>) -> usize {
+    let Some(start) = from_street.next() else { return 0 };
+    from_street.take_while(|station| station.point.distance(start.point) < FLARE_M + 1e-6).count()
+}
+
+/// The way from a street onto the ring: a lanelet that widens, and two that meet at the yield line.
 ///
 /// # Returns
-/// The lanelet from the line onto the ring, and the one before.
+/// The lanelet from the line onto the ring, the one before, and the one that widens.
 fn entry(
     builder: &mut Builder,
     ring: &Ring,
     incoming: ElementId,
     join: Station,
     limit: f64,
-) -> (ElementId, ElementId) {
+) -> (ElementId, ElementId, ElementId) {
     let (start, width) = builder.pose(incoming, true);
     let line = turn(start, join, STEP_M);
     // The line is where the entering car's front is still clear of the ring.
     let clear = ring.radius_m + 0.5 * ring.lane_m + 1.5;
     let cut = line.partition_point(|station| station.point.norm() > clear).clamp(2, line.len() - 3);
+    let bend = flare_stations(line.iter()).min(cut - 1);
     let edges = ring.edges(line.iter(), width);
-    let approach = mouth_lanelet(builder, &line[..=cut], &edges[..=cut], limit);
+    let widens = lanelet(builder, &line[..=bend], &edges[..=bend], limit);
+    let approach = mouth_lanelet(builder, &line[bend..=cut], &edges[bend..=cut], limit);
     let merge = mouth_lanelet(builder, &line[cut..], &edges[cut..], limit);
-    builder.link(incoming, approach);
+    builder.link(incoming, widens);
+    builder.link(widens, approach);
     builder.link(approach, merge);
     builder.stop_line(approach);
     // The island between the ways in and out.
     builder.lanelet_mut(approach).left_marking = LineMarking::Curb;
-    (merge, approach)
+    (merge, approach, widens)
 }
 
-/// A lanelet of a mouth; `edges` are the distances of its left and right edge from the line at each of its stations.
+/// A lanelet of a mouth that bends.
 fn mouth_lanelet(builder: &mut Builder, line: &[Station], edges: &[[f64; 2]], limit: f64) -> ElementId {
+    let id = lanelet(builder, line, edges, limit);
+    slow_down(builder, id, limit);
+    id
+}
+
+/// A lanelet with a kerb on its right; `edges` are the distances of its left and right edge from the line at each of its
+/// stations.
+fn lanelet(builder: &mut Builder, line: &[Station], edges: &[[f64; 2]], limit: f64) -> ElementId {
     let (left, right) = (beside(line, |i| edges[i][0]), beside(line, |i| -edges[i][1]));
     let id = builder.add(left, right, LaneletKind::Intersection, Some(limit));
     builder.lanelet_mut(id).right_marking = LineMarking::Curb;
-    slow_down(builder, id, limit);
     id
 }
 
@@ -215,7 +236,8 @@ fn close_ring(builder: &mut Builder, ring: &Ring, arms: &[Arm], limit: f64) {
         builder.link(between, fronts[next]);
         builder.link(between, arms[next].leave);
         inside.extend([fronts[i], between, arm.merge, arm.leave]);
-        sidewalk(builder, &[arm.incoming, arm.merge, between, arms[next].leave]);
+        let ([widens, _], [_, narrows]) = (arm.flares, arms[next].flares);
+        sidewalk(builder, &[widens, arm.incoming, arm.merge, between, arms[next].leave, narrows]);
         let (merge, front) = (&builder.lanelet(arm.merge).center, &builder.lanelet(fronts[i]).center);
         if let Some([yielding_m, priority_m]) = overlap(merge, front) {
             let (yielding, priority) = (arm.merge, fronts[i]);
@@ -227,6 +249,6 @@ fn close_ring(builder: &mut Builder, ring: &Ring, arms: &[Arm], limit: f64) {
         control: JunctionControl::Roundabout,
         incoming: arms.iter().map(|arm| arm.incoming).collect(),
         inside,
-        outgoing: arms.iter().map(|arm| arm.outgoing).collect(),
+        outgoing: arms.iter().map(|arm| arm.flares[1]).collect(),
     });
 }
