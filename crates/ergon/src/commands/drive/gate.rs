@@ -7,7 +7,8 @@ use ergon_gate::motion::{EgoBody, MotionLimits, MotionScene, TrackedObject};
 use ergon_types::{ActorState, Control, Trajectory, VehicleState};
 use ergon_world::follow::{self, Comfort};
 use ergon_world::geometry::{Point, Polyline, wrap_angle};
-use ergon_world::road::{Lanelet, LaneletKind};
+use ergon_world::road::{Lanelet, LaneletKind, RoadNetwork};
+use ergon_world::task::{Side, neighbour};
 use ergon_world::vehicle;
 use ergon_world::world::World;
 
@@ -70,13 +71,24 @@ pub(super) fn drivable(world: &World) -> Vec<Vec<[f64; 2]>> {
     let mut areas = Vec::new();
     for lanelet in roads.lanelets_near(at, GATE_RANGE_M).filter(|lanelet| may_be(lanelet.kind)) {
         areas.push(outline(&lanelet.polygon()));
-        if lanelet.kind.is_for_cars() && lanelet.successors.is_empty() {
+        if lanelet.kind.is_for_cars() && ends_with_the_map(roads, lanelet) {
             areas.push(outline(&beyond(lanelet)));
         }
     }
     let paved = roads.paved().iter().filter(|area| area.iter().any(|p| p.distance(at) < GATE_RANGE_M));
     areas.extend(paved.map(|area| outline(area)));
     areas
+}
+
+/// Whether nothing follows on a lane nor on any beside it in its direction. Where one beside it goes on, the lane itself ends,
+/// as the one behind a ramp does.
+fn ends_with_the_map(roads: &RoadNetwork, lanelet: &Lanelet) -> bool {
+    let ends_towards = |side| {
+        let lanes = std::iter::successors(Some(lanelet), |lanelet| neighbour(roads, lanelet.id, side));
+        // A file may have lanes in a ring.
+        lanes.take(roads.lanelets.len()).all(|lanelet| lanelet.successors.is_empty())
+    };
+    ends_towards(Side::Left) && ends_towards(Side::Right)
 }
 
 /// A lane carried straight on beyond its end.
@@ -184,7 +196,7 @@ mod tests {
             let at = Point::new(world.ego().x_m, world.ego().y_m);
             for lanelet in roads.lanelets_near(at, GATE_RANGE_M).filter(|lanelet| lanelet.kind.is_for_cars())
             {
-                if lanelet.successors.is_empty() {
+                if ends_with_the_map(roads, lanelet) {
                     let (line, length) = (&lanelet.center, lanelet.center.length());
                     let on = Point::polar(50.0, line.heading_at(length));
                     assert!(covers(&world, line.at(length) + on), "seed {seed}, lanelet {}", lanelet.id);
@@ -204,5 +216,24 @@ mod tests {
             }
         }
         assert!(ends > 0 && between > 0, "{ends} ends, {between} places between lanes");
+    }
+
+    #[test]
+    fn a_lane_that_ends_beside_others_does_not_go_on() {
+        let options = EpisodeOptions { kind: Some(RoadKind::Highway), ..EpisodeOptions::default() };
+        let mut dropped = 0;
+        for seed in 0..20 {
+            let world = episode::generate(seed, &options).world;
+            let roads = &world.scenario().roads;
+            let cars = roads.lanelets.iter().filter(|lanelet| lanelet.kind.is_for_cars());
+            for lanelet in cars.filter(|lanelet| lanelet.successors.is_empty()) {
+                let beside = [Side::Left, Side::Right].map(|side| neighbour(roads, lanelet.id, side));
+                if beside.into_iter().flatten().any(|lanelet| !lanelet.successors.is_empty()) {
+                    assert!(!ends_with_the_map(roads, lanelet), "seed {seed}, lanelet {}", lanelet.id);
+                    dropped += 1;
+                }
+            }
+        }
+        assert!(dropped > 0);
     }
 }
