@@ -91,16 +91,17 @@ fn rolling_out_is_cheap() {
     println!("rollout of 4 s: {:.1} us", best * 1e6);
 }
 
+const COMFORT: follow::Comfort = follow::Comfort {
+    acceleration_mps2: 3.0,
+    braking_mps2: 5.0,
+    jerk_mps3: 10.0,
+    lateral_mps2: 3.0,
+    lateral_jerk_mps3: 6.0,
+    curvature_per_m: 0.2,
+};
+
 #[test]
 fn comfort_keeps_a_wild_motion_within_its_bounds() {
-    let comfort = follow::Comfort {
-        acceleration_mps2: 3.0,
-        braking_mps2: 5.0,
-        jerk_mps3: 10.0,
-        lateral_mps2: 3.0,
-        lateral_jerk_mps3: 6.0,
-        curvature_per_m: 0.2,
-    };
     let point = |i: usize| TrajectoryPoint {
         t_s: 0.5 * i as f64,
         x_m: 9.0 * i as f64,
@@ -110,7 +111,7 @@ fn comfort_keeps_a_wild_motion_within_its_bounds() {
     };
     let wild = Trajectory { points: (0..30).map(point).collect() };
     let state = VehicleState { speed_mps: 14.0, acceleration_mps2: -4.0, ..VehicleState::default() };
-    let driven = follow::rollout_by(&state, 8.0, |state| comfort.limit(state, follow::control(state, &wild)));
+    let driven = follow::rollout_by(&state, 8.0, |state| COMFORT.limit(state, follow::control(state, &wild)));
     let (mut most, mut least) = (f64::MIN, f64::MAX);
     for pair in driven.points.windows(2) {
         let [p, q] = [&pair[0], &pair[1]];
@@ -129,14 +130,6 @@ fn comfort_keeps_a_wild_motion_within_its_bounds() {
 
 #[test]
 fn comfort_never_turns_the_wheels_to_their_end() {
-    let comfort = follow::Comfort {
-        acceleration_mps2: 3.0,
-        braking_mps2: 5.0,
-        jerk_mps3: 10.0,
-        lateral_mps2: 3.0,
-        lateral_jerk_mps3: 6.0,
-        curvature_per_m: 0.2,
-    };
     // A circle of 2 m at walking pace: the wheels alone could do it.
     let point = |i: usize| {
         let turned = 0.05 * i as f64;
@@ -156,6 +149,6 @@ fn comfort_never_turns_the_wheels_to_their_end() {
     let free = follow::rollout(&state, &circle, 6.0);
     assert!(tightest(&free.points) > 0.4, "{}", tightest(&free.points));
     let driven =
-        follow::rollout_by(&state, 6.0, |state| comfort.limit(state, follow::control(state, &circle)));
+        follow::rollout_by(&state, 6.0, |state| COMFORT.limit(state, follow::control(state, &circle)));
     assert!(tightest(&driven.points) < 0.2 + 1e-6, "{}", tightest(&driven.points));
 }

@@ -48,7 +48,7 @@ pub(super) fn check(folder: &Path, layout: &Layout) -> Result<(), ImportError> {
     if checkpoint.tensors().count() != layout.tensors().len() {
         return Err(differs("it has another number of tensors"));
     }
-    values(layout, folder).map(drop)
+    values(layout, &checkpoint, folder).map(drop)
 }
 
 impl Trainer {
@@ -57,14 +57,13 @@ impl Trainer {
     /// # Errors
     /// The model cannot be read, or its tensors are not the network's.
     pub fn start_from(&mut self, folder: &Path) -> Result<(), ImportError> {
-        let values = values(self.network().layout(), folder)?;
+        let values = values(self.network().layout(), &Checkpoint::open(folder)?, folder)?;
         self.restore(OptimizerState::new(values), Position::default());
         Ok(())
     }
 }
 
-fn values(layout: &Layout, folder: &Path) -> Result<Vec<f32>, ImportError> {
-    let checkpoint = Checkpoint::open(folder)?;
+fn values(layout: &Layout, checkpoint: &Checkpoint, folder: &Path) -> Result<Vec<f32>, ImportError> {
     let mut values = vec![0.0; layout.len()];
     for tensor in layout.tensors() {
         let (name, expected) = (&tensor.name, &tensor.shape);

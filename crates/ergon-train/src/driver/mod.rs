@@ -35,7 +35,7 @@ pub use loss::{LossWeights, Losses};
 pub use network::{Network, Workspace};
 pub use optimizer::{AdamW, OptimizerState, Schedule};
 pub use params::{Layout, TensorInfo, TensorKind};
-pub use rounds::{Progress, ROUNDS, Round, RoundsError, Run, TUNING_ROUNDS};
+pub use rounds::{Progress, ROUNDS, Round, RoundsError, Run, TUNING_ROUNDS, holds_run};
 pub use samples::Samples;
 pub use select::Candidate;
 pub use shape::{DRIVER_CONFIG, driver_config, network_config};

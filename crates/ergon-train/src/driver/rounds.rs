@@ -1,4 +1,5 @@
-//! From nothing, or from a driver, to a better one: rounds of collecting and training in one folder, which can be stopped at any time and go on.
+//! From nothing, or from a driver, to a better one: rounds of collecting and training in one folder, which can be stopped at
+//! any time and go on.
 //!
 //! Round 0 learns from the expert; every further round adds what the student meets while it drives itself. Data are
 //! collected in small files of a few episodes each that appear whole or not at all, so a stopped run loses at most one;
@@ -418,6 +419,11 @@ impl<'a> Run<'a> {
     }
 }
 
+/// Whether a run has begun in a folder.
+pub fn holds_run(folder: &Path) -> bool {
+    [checkpoint::FILE_NAME, "round-0", START].iter().any(|name| folder.join(name).exists())
+}
+
 /// Copies the driver that a run starts from into the run's folder, where `start` is, if it is not there yet.
 fn begin_from(driver: &Path, start: &Path, run: &Path, network: &NetworkConfig) -> Result<(), RoundsError> {
     let began = |began| RoundsError::Began { folder: run.to_path_buf(), began };
@@ -428,7 +434,7 @@ fn begin_from(driver: &Path, start: &Path, run: &Path, network: &NetworkConfig) 
     if start.exists() {
         return if weights(start)? == weights(driver)? { Ok(()) } else { Err(began("another driver")) };
     }
-    if run.join(checkpoint::FILE_NAME).exists() || run.join("round-0").exists() {
+    if holds_run(run) {
         return Err(began("nothing"));
     }
     import::check(driver, Network::new(network).map_err(TrainError::from)?.layout())?;

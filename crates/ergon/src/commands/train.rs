@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use ergon_kernels::Cpu;
-use ergon_train::driver::{Candidate, Progress, RoundsError, Run, checkpoint};
+use ergon_train::driver::{Candidate, Progress, RoundsError, Run, holds_run};
 
 use crate::args::{TrainArgs, TrainDriverArgs, TrainWhat};
 use crate::failure::Interrupted;
@@ -21,9 +21,8 @@ pub(crate) fn run(args: &TrainArgs) -> anyhow::Result<()> {
 }
 
 fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
-    let begun = [checkpoint::FILE_NAME, "round-0", "start"].map(|name| args.out.join(name).exists());
     ensure!(
-        args.resume || !begun.contains(&true),
+        args.resume || !holds_run(&args.out),
         "{} holds a run already; go on with --resume, or give another folder with --out",
         args.out.display()
     );
