@@ -62,6 +62,9 @@ const QUEUE_S: f64 = 6.0;
 const THROUGH_S: f64 = 12.0;
 /// Time in which a gap comes for a change of lanes in dense traffic.
 const GAP_S: f64 = 26.0;
+/// No episode asks for a speed above this on the short ways into and out of a roundabout: its ring is driven at 20 to 30
+/// km/h.
+const ROUNDABOUT_KMH: f64 = 30.0;
 
 /// Makes an episode.
 pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
@@ -296,9 +299,12 @@ fn choose(
     rng: &mut Rng,
 ) -> Instruction {
     let beside = |side| neighbour(&layout.roads, start.lanelet, side).is_some();
-    let limit_kmh = layout.usual_speed_mps[1] * 3.6;
+    let mut most_kmh = layout.usual_speed_mps[1] * 3.6;
+    if layout.kind == RoadKind::Roundabout {
+        most_kmh = most_kmh.min(ROUNDABOUT_KMH);
+    }
     let speed = |rng: &mut Rng| Instruction::SetSpeed {
-        kmh: (rng.range(0.4, 1.0) * limit_kmh / 10.0).round() as u32 * 10,
+        kmh: (rng.range(0.4, 1.0) * most_kmh / 10.0).round() as u32 * 10,
     };
     let general = |rng: &mut Rng| match rng.below(8) {
         0 => Instruction::Stop,

@@ -350,6 +350,17 @@ fn a_light_shows_nothing_to_those_behind_it() {
 }
 
 #[test]
+fn a_light_is_hidden_from_a_crossing_road() {
+    let spec = camera("front");
+    for (turned_deg, readable) in [(-66.0, false), (-45.0, true), (45.0, true), (66.0, false)] {
+        let mut roads = at_a_light(20.0);
+        roads.lights[0].heading_rad = f64::to_radians(turned_deg) - (2.75f64 / 20.0).atan();
+        let take = |color| Shot { color, ..Shot::new(&roads, ego(0.0, 1.75)) }.take(&spec);
+        assert_eq!(take(LightColor::Red) != take(LightColor::Green), readable, "{turned_deg} degrees");
+    }
+}
+
+#[test]
 fn signs_differ_from_each_other() {
     let spec = camera("front");
     let limit = |kmh: f64| SignKind::SpeedLimit { speed_mps: kmh / 3.6 };

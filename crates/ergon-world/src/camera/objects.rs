@@ -144,6 +144,14 @@ impl<'a> Pen<'a> {
         (self.view.eye[0] - spot[0]) * facing[0] + (self.view.eye[1] - spot[1]) * facing[1] > 0.0
     }
 
+    /// Cosine of the angle over the ground between the unit vector along which something at a place faces and the
+    /// direction of the camera; 1 if the camera stands there.
+    pub(super) fn facing_cos(&self, at: [f32; 2], facing: [f32; 2]) -> f32 {
+        let [x, y] = [self.view.eye[0] - at[0], self.view.eye[1] - at[1]];
+        let distance = x.hypot(y);
+        if distance > 0.0 { (x * facing[0] + y * facing[1]) / distance } else { 1.0 }
+    }
+
     /// A lamp: a disc that faces the camera and never gets smaller than `pixels` in radius, as bright lights bloom.
     pub(super) fn lamp(&mut self, spot: Spot, radius_m: f32, pixels: f32, color: Color, opacity: f32) {
         let Some((middle, distance)) = self.view.project(spot) else { return };

@@ -26,6 +26,9 @@ const LAMP_UP_M: [f32; 2] = [2.5, 4.6];
 const BLOOM: f32 = 1.3 / 192.0;
 /// A signal repeats its lamps at the height of the eyes for who waits first in line, within this distance.
 const REPEATER_M: f32 = 14.0;
+/// Cosine of the widest angle from which a signal's lamps are seen (55 degrees): beyond it the visors hide them, so that the
+/// signals of a crossing road are not taken for one's own.
+const VISOR_COS: f32 = 0.57;
 const POLE: Color = [0.45, 0.46, 0.47];
 
 /// Draws a thing; a light shows `color`.
@@ -164,8 +167,7 @@ fn signal(pen: &mut Pen, pose: &Pose, hangs: bool, color: LightColor) {
 
 /// Three lamps from green at the bottom to red at the top.
 fn lamps(pen: &mut Pen, pose: &Pose, low_m: f32, step_m: f32, radius_m: f32, color: LightColor) {
-    let back = [-pose.forward[0], -pose.forward[1]];
-    if !pen.is_seen_from(pose.spot([-0.06, 0.0, low_m]), back) {
+    if pen.facing_cos(pose.at, [-pose.forward[0], -pose.forward[1]]) < VISOR_COS {
         return;
     }
     let lit = match color {

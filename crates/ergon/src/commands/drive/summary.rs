@@ -40,6 +40,7 @@ pub(super) struct Row {
     /// Claims of the driver's words that agree with the scene, and all that could be judged.
     pub(super) reasoning_right: usize,
     pub(super) reasoning_claims: usize,
+    pub(super) reasoning_parts: WordCheck,
     /// `[t_s, x_m, y_m, heading_rad, speed_mps]` at every control step.
     pub(super) trajectory: Vec<[f64; 5]>,
 }
@@ -87,6 +88,7 @@ pub(super) struct Summary {
     pub(super) instructions_judged: usize,
     pub(super) reasoning_right: usize,
     pub(super) reasoning_claims: usize,
+    pub(super) reasoning_parts: WordCheck,
     pub(super) gate_interventions: usize,
     pub(super) deadline_misses: usize,
     pub(super) latency_ms: Latency,
@@ -95,11 +97,20 @@ pub(super) struct Summary {
     pub(super) rows: Vec<Row>,
 }
 
-/// Counts how often words agree with the scene they speak of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct WordCheck {
+/// What words claim about one part of the scene.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct Claims {
     pub(super) right: usize,
     pub(super) claims: usize,
+}
+
+/// Counts how often words agree with the scene they speak of, part by part.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub(super) struct WordCheck {
+    pub(super) manoeuvre: Claims,
+    pub(super) lead: Claims,
+    pub(super) light: Claims,
+    pub(super) lane: Claims,
 }
 
 impl WordCheck {
@@ -113,8 +124,43 @@ impl WordCheck {
     ) {
         let truth = facts(world, task, Some(plan));
         let found = agreement(&read_back(words), &read_back(&describe(&truth, task.language)));
-        self.right += found.right;
-        self.claims += found.claims;
+        for (part, found) in self.parts_mut().into_iter().zip(found.parts) {
+            part.claims += usize::from(found.is_some());
+            part.right += usize::from(found == Some(true));
+        }
+    }
+
+    /// In the order of [`ergon_world::task::Agreement::parts`].
+    fn parts_mut(&mut self) -> [&mut Claims; 4] {
+        [&mut self.manoeuvre, &mut self.lead, &mut self.light, &mut self.lane]
+    }
+
+    /// In the same order.
+    fn parts(&self) -> [Claims; 4] {
+        [self.manoeuvre, self.lead, self.light, self.lane]
+    }
+
+    /// Claims that are right, and all, of all parts together.
+    fn all(&self) -> Claims {
+        let mut all = Claims::default();
+        for part in self.parts() {
+            all.add(part);
+        }
+        all
+    }
+
+    /// Adds what another counted.
+    fn add(&mut self, other: &WordCheck) {
+        for (part, other) in self.parts_mut().into_iter().zip(other.parts()) {
+            part.add(other);
+        }
+    }
+}
+
+impl Claims {
+    fn add(&mut self, other: Claims) {
+        self.right += other.right;
+        self.claims += other.claims;
     }
 }
 
@@ -126,6 +172,7 @@ pub(super) fn row(driven: &Driven, instruction: &str, outcome: &Outcome) -> Row 
         (None, Some(obeyed)) => obeyed && !off_road,
         (None, None) => outcome.progress_m > 20.0 && !off_road,
     };
+    let words = driven.words.all();
     let judged = |s: &ergon_types::VehicleState| [s.t_s, s.x_m, s.y_m, s.heading_rad, s.speed_mps];
     Row {
         name: scenario.id.clone(),
@@ -146,8 +193,9 @@ pub(super) fn row(driven: &Driven, instruction: &str, outcome: &Outcome) -> Row 
         duration_s: outcome.duration_s,
         distance_m: outcome.progress_m,
         comfortable: outcome.comfortable,
-        reasoning_right: driven.words.right,
-        reasoning_claims: driven.words.claims,
+        reasoning_right: words.right,
+        reasoning_claims: words.claims,
+        reasoning_parts: driven.words,
         trajectory: driven.states.iter().map(judged).collect(),
     }
 }
@@ -193,6 +241,10 @@ pub(super) fn summary(
     steps: &[super::record::StageMs],
     skipped: Vec<Skipped>,
 ) -> Summary {
+    let mut words = WordCheck::default();
+    for row in &rows {
+        words.add(&row.reasoning_parts);
+    }
     let count = |holds: fn(&Row) -> bool| rows.iter().filter(|row| holds(row)).count();
     let part = |of: fn(&super::record::StageMs) -> f64| latency(steps.iter().map(of).collect());
     Summary {
@@ -213,8 +265,9 @@ pub(super) fn summary(
         red_lights: rows.iter().map(|row| row.red_lights).sum(),
         instructions_obeyed: count(|row| row.instruction_obeyed == Some(true)),
         instructions_judged: count(|row| row.instruction_obeyed.is_some()),
-        reasoning_right: rows.iter().map(|row| row.reasoning_right).sum(),
-        reasoning_claims: rows.iter().map(|row| row.reasoning_claims).sum(),
+        reasoning_right: words.all().right,
+        reasoning_claims: words.all().claims,
+        reasoning_parts: words,
         gate_interventions: rows.iter().map(|row| row.gate_interventions).sum(),
         deadline_misses: rows.iter().map(|row| row.deadline_misses).sum(),
         latency_ms: part(|ms| ms.total()),
