@@ -8,13 +8,14 @@
 //! Few activation rows (decoding): the matrix is far larger than the caches, so GB/s of weights is what counts, and the
 //! first line tells how fast the same threads merely read memory. Many rows (prefill): billions of multiply-adds per
 //! second. With `--cached yes` the weights fit in the second-level cache, which shows the kernels without the memory.
+//! Rounding the activations is not timed.
 
 use std::{
     hint::black_box,
     time::{Duration, Instant},
 };
 
-use ergon_kernels::{ActivationBuffer, Cpu, Isa, MatrixRef, cases, matmul};
+use ergon_kernels::{ActivationBuffer, Cpu, Isa, MatrixRef, cases, matmul, measure_byte_peak};
 use ergon_types::WeightFormat;
 
 const COLS: usize = 2048;
@@ -85,6 +86,13 @@ fn read_memory(cpu: &Cpu) {
     );
 }
 
+/// Products of bytes that one thread's arithmetic units do at most, 10^9 multiply-adds a second.
+fn byte_peak(isa: Isa) -> f64 {
+    let mut operations = 0;
+    let seconds = time(|| operations = measure_byte_peak(isa, 1 << 16));
+    operations as f64 / 2.0 / seconds / 1e9
+}
+
 fn main() {
     let Some(options) = options() else {
         eprintln!(
@@ -95,6 +103,9 @@ fn main() {
     let streamed_bytes = if options.cached { CACHED_BYTES } else { STREAMED_BYTES };
     if !options.cached {
         read_memory(&Cpu::new(options.threads));
+    }
+    for &isa in options.isas.iter().filter(|isa| isa.is_available()) {
+        println!("peak of {isa}, 1 thread: {:.1} GMAC/s of bytes", byte_peak(isa));
     }
     println!("{:<8} {:<8} {:>5} {:>9} {:>9}", "isa", "format", "rows", "GB/s", "GMAC/s");
     for &format in &options.formats {
@@ -112,10 +123,8 @@ fn main() {
                 let x = cases::Random::new(2).normals(n * COLS);
                 let mut buffer = ActivationBuffer::default();
                 let mut y = vec![0.0; n * rows];
-                let seconds = time(|| {
-                    let x = buffer.prepare(&cpu, &x, COLS, [format]);
-                    matmul(&cpu, w, x, &mut y);
-                });
+                let x = buffer.prepare(&cpu, &x, COLS, [format]);
+                let seconds = time(|| matmul(&cpu, w, x, &mut y));
                 let (read, products) = (bytes.len() as f64, (n * rows * COLS) as f64);
                 println!(
                     "{:<8} {:<8} {n:>5} {:>9.1} {:>9.1}",

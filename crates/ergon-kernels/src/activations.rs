@@ -30,6 +30,8 @@ pub(crate) struct Act32 {
     /// Lanes 0 to 7: the scales of the eight groups. Lanes 8 to 15: scale times the sum of the rounded values, which
     /// formats with a minimum per 32 weights multiply by it.
     pub(crate) scales: [f32; 16],
+    /// -128 times the sums of 32 rounded values: [`Simd::rows_i8`] begins with them.
+    pub(crate) offsets: [i32; 8],
 }
 
 /// 256 activations rounded with one scale.
@@ -46,7 +48,7 @@ pub(crate) struct Act256 {
     pub(crate) d: f32,
 }
 
-const ZERO_32: Act32 = Act32 { q: [[0; 64]; 4], scales: [0.0; 16] };
+const ZERO_32: Act32 = Act32 { q: [[0; 64]; 4], scales: [0.0; 16], offsets: [0; 8] };
 const ZERO_256: Act256 = Act256 { q: [[0; 64]; 4], sums_16: [0; 16], sums_32: [0; 16], d: 0.0 };
 
 /// One activation row in the forms that were prepared; the others are empty.
@@ -236,7 +238,7 @@ fn round_32<S: Simd>(s: S, x: &[f32; 256], out: &mut Act32) {
         let (d, id) = scale_of(s.reduce_max_i32(bits), |max| (to_11_bits(max / 127.0), 127.0 / max));
         if id == 0.0 {
             *q.as_flattened_mut().first_chunk_mut::<32>().expect("q is 32 long") = [0; 32];
-            (out.scales[group], out.scales[group + 8]) = (d, d);
+            (out.scales[group], out.scales[group + 8], out.offsets[group]) = (d, d, 0);
             continue;
         }
         let id = s.splat(id);
@@ -245,7 +247,9 @@ fn round_32<S: Simd>(s: S, x: &[f32; 256], out: &mut Act32) {
         s.store_i8(a, &mut q[0]);
         s.store_i8(b, &mut q[1]);
         out.scales[group] = d;
-        out.scales[group + 8] = d * s.reduce_add_i32(s.add_i32(a, b)) as f32;
+        let sum = s.reduce_add_i32(s.add_i32(a, b));
+        out.offsets[group] = -128 * sum;
+        out.scales[group + 8] = d * sum as f32;
     }
 }
 

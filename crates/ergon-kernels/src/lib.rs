@@ -36,6 +36,7 @@
 //! | `simd` | the one abstraction over instruction sets and the dispatch macro |
 //! | `arch/` | the instruction sets: portable Rust, AVX2, AVX-512, NEON |
 //! | `pool` | threads that spin briefly, then sleep |
+//! | `peak` | the most that the arithmetic units can do |
 //! | [`cases`] | inputs shared by tests and benchmarks |
 //!
 //! # Promises
@@ -64,6 +65,7 @@ mod matmul;
 mod matmul_transposed;
 mod matrix;
 pub mod ops;
+mod peak;
 mod pool;
 mod quant;
 mod shared;
@@ -75,5 +77,6 @@ pub use isa::{Isa, IsaError};
 pub use matmul::{MatmulJob, RowSet, matmul, matmul_jobs};
 pub use matmul_transposed::{TransposedJob, matmul_transposed};
 pub use matrix::{MatrixError, MatrixRef};
+pub use peak::measure_byte_peak;
 pub use pool::ThreadPool;
 pub use quant::{can_quantize, dequantize_reference, dequantize_row, quantize};

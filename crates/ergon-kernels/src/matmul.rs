@@ -18,7 +18,7 @@ use std::ops::Range;
 use ergon_types::WeightFormat;
 
 use crate::{
-    Activations, Cpu, MatrixRef,
+    Activations, Cpu, Isa, MatrixRef,
     activations::ActRow,
     quant::{
         ActivationKind, RowFormat, WeightRow, activation_kind,
@@ -82,7 +82,7 @@ pub fn matmul_jobs(cpu: &Cpu, jobs: &mut [MatmulJob]) {
         let target = task_cost(cpu, jobs);
         let mut tasks = 0;
         for (job, slot) in jobs.iter_mut().zip(&mut work) {
-            let planned = plan(job, target, tasks);
+            let planned = plan(cpu.isa, job, target, tasks);
             tasks = planned.tasks_end;
             *slot = Some(planned);
         }
@@ -118,7 +118,7 @@ fn task_cost(cpu: &Cpu, jobs: &[MatmulJob]) -> usize {
 }
 
 /// Checks a job and cuts it into tasks.
-fn plan<'a>(job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<'a> {
+fn plan<'a>(isa: Isa, job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<'a> {
     /// A task's weights should stay in the second-level cache while tiles of activations pass over them.
     const MOST_WEIGHT_BYTES: usize = 256 << 10;
     let (weight, x, n) = (job.weight, job.x, selected(job));
@@ -135,7 +135,7 @@ fn plan<'a>(job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<
     }
     let most = (MOST_WEIGHT_BYTES / weight.row_bytes().max(1)).max(1);
     let mut rows_per_task = (target / row_cost(job).max(1)).clamp(1, most);
-    if through_panels(kind, n) {
+    if through_panels(isa, kind, n) {
         rows_per_task = rows_per_task.next_multiple_of(PANEL_ROWS);
     }
     let tasks = if n == 0 { 0 } else { weight.rows().div_ceil(rows_per_task) };
@@ -144,10 +144,10 @@ fn plan<'a>(job: &'a mut MatmulJob, target: usize, tasks_before: usize) -> Work<
 }
 
 /// Whether products of rounded activations, `n` rows of them, go through panels of sixteen weight rows.
-const fn through_panels(kind: ActivationKind, n: usize) -> bool {
-    /// From so many on unpacking sixteen rows at once pays.
-    const LEAST: usize = 12;
-    !matches!(kind, ActivationKind::Float) && n >= LEAST
+fn through_panels(isa: Isa, kind: ActivationKind, n: usize) -> bool {
+    // From so many on unpacking sixteen rows at once pays (`quant/panel.rs`).
+    let least = if isa == Isa::Avx512 { 6 } else { 12 };
+    !matches!(kind, ActivationKind::Float) && n >= least
 }
 
 /// Finds the job and the weight rows of a task and runs it.
@@ -168,7 +168,7 @@ dispatch! {
 
 #[inline(always)]
 fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, cpu: &Cpu, job: &Work, rows: Range<usize>) {
-    if through_panels(F::ACTIVATIONS, job.n) {
+    if through_panels(S::ISA, F::ACTIVATIONS, job.n) {
         let mut panel = cpu.take_panel();
         panel_rows(s, format, job, rows, &mut panel);
         return cpu.give_panel(panel);
@@ -210,6 +210,12 @@ fn panel_rows<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<us
         }
         format.pack(s, &own, panel);
         let mut i = 0;
+        if S::PANEL_TILE == 8 {
+            while i + 8 <= job.n {
+                panel_tile::<S, F, 8>(s, format, job, i, first, count, panel);
+                i += 8;
+            }
+        }
         while i + 4 <= job.n {
             panel_tile::<S, F, 4>(s, format, job, i, first, count, panel);
             i += 4;

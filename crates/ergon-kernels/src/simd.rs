@@ -12,6 +12,11 @@
 
 use crate::isa::Isa;
 
+/// Four weights of each of sixteen rows, a cache line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Step(pub(crate) [u8; 64]);
+
 /// An instruction set as a value: three vector types of fixed logical width and the operations the kernels need.
 ///
 /// Lane `l` of a 64-byte vector is byte `l` in memory. "Unspecified bits" are bits that differ between instruction
@@ -23,6 +28,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const BLOCK_TILE: usize;
     /// The same for float weights, where each activation row keeps two vectors of sums.
     const FLOAT_TILE: usize;
+    /// How many activation rows share a panel's weights while those are in a register: 4 or 8.
+    const PANEL_TILE: usize = 4;
     /// 64 bytes, signed or unsigned as the operation says.
     type I8: Copy;
     /// 16 integers of 32 bits; arithmetic wraps.
@@ -228,43 +235,66 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// Rows of 16 times four bytes become columns: bytes `4 r .. 4 r + 4` of `out[k]` are bytes `4 k .. 4 k + 4` of
     /// `rows[r]`.
     #[inline(always)]
-    fn transpose_16(self, rows: &[[u8; 64]; 16], out: &mut [[u8; 64]; 16]) {
-        for (r, row) in rows.iter().enumerate() {
+    fn transpose_16(self, rows: [Self::I8; 16], out: &mut [Step; 16]) {
+        for (r, v) in rows.into_iter().enumerate() {
+            let mut row = [0; 64];
+            self.store_u8(v, &mut row);
             for (four, out) in row.as_chunks::<4>().0.iter().zip(out.iter_mut()) {
-                out.as_chunks_mut::<4>().0[r] = *four;
+                out.0.as_chunks_mut::<4>().0[r] = *four;
+            }
+        }
+    }
+    /// The same for integers: lane `r` of `out[k]` is lane `k` of `rows[r]`.
+    #[inline(always)]
+    fn transpose_i32(self, rows: [Self::I32; 16], out: &mut [[i32; 16]; 16]) {
+        for (r, v) in rows.into_iter().enumerate() {
+            let mut row = [0; 16];
+            self.store_i32(v, &mut row);
+            for (value, out) in row.into_iter().zip(out.iter_mut()) {
+                out[r] = value;
             }
         }
     }
     /// Sixteen rows, transposed as by [`Simd::transpose_16`], times `N` others: lane `r` of result `n` is the sum over
-    /// `k` of bytes `4 r .. 4 r + 4` of `w[k]` times `a[n][k]`, as [`Simd::dot_i8`] multiplies if `signed`, else as
-    /// [`Simd::dot_u7`].
+    /// `k` of bytes `4 r .. 4 r + 4` of `w[k]` times `a[n][k]`, with `w` in 0..=127.
     #[inline(always)]
-    fn rows<const N: usize, const K: usize>(
-        self,
-        signed: bool,
-        w: &[[u8; 64]; K],
-        a: [&[[i8; 4]; K]; N],
-    ) -> [Self::I32; N] {
+    fn rows_u7<const N: usize, const K: usize>(self, w: &[Step; K], a: [&[[i8; 4]; K]; N]) -> [Self::I32; N] {
         let mut sums = [self.splat_i32(0); N];
         for k in 0..K {
-            let w = self.load_u8(&w[k]);
+            let w = self.load_u8(&w[k].0);
             for n in 0..N {
-                let a = self.repeat_4_bytes(a[n][k]);
-                sums[n] = if signed { self.dot_i8(sums[n], w, a) } else { self.dot_u7(sums[n], w, a) };
+                sums[n] = self.dot_u7(sums[n], w, self.repeat_4_bytes(a[n][k]));
             }
         }
         sums
     }
-    /// As [`Simd::rows`] with `w` in 0..=15 and at most eight steps, each lane times one of `scale`.
+    /// As [`Simd::rows_u7`] with signed `w`. `_offsets` are -128 times the sum of each `a[n]`, for who multiplies by `w + 128`.
+    #[inline(always)]
+    fn rows_i8<const N: usize, const K: usize>(
+        self,
+        w: &[Step; K],
+        a: [&[[i8; 4]; K]; N],
+        _offsets: [i32; N],
+    ) -> [Self::I32; N] {
+        let mut sums = [self.splat_i32(0); N];
+        for k in 0..K {
+            let w = self.load_u8(&w[k].0);
+            for n in 0..N {
+                sums[n] = self.dot_i8(sums[n], w, self.repeat_4_bytes(a[n][k]));
+            }
+        }
+        sums
+    }
+    /// As [`Simd::rows_u7`] with `w` in 0..=15 and at most eight steps, each lane times one of `scale`.
     #[inline(always)]
     fn rows_u4_scaled<const N: usize, const K: usize>(
         self,
-        w: &[[u8; 64]; K],
+        w: &[Step; K],
         a: [&[[i8; 4]; K]; N],
         scale: Self::I32,
     ) -> [Self::I32; N] {
         const { assert!(K <= 8) };
-        let mut sums = self.rows(false, w, a);
+        let mut sums = self.rows_u7(w, a);
         for sum in &mut sums {
             // Up to 32 * 15 * 127 = 60960, too large for `mul_i16`.
             *sum = self.mul_i32(*sum, scale);

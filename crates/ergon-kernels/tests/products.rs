@@ -89,16 +89,21 @@ fn float_formats_give_the_same_bits_where_multiply_add_is_fused() {
 fn company_order_and_threads_do_not_change_a_bit() {
     for isa in Isa::available() {
         for format in WeightFormat::ALL {
-            // So many that they go through panels, the lists below but the last one do not.
+            // So many that they go through panels; of the lists below some do, the long one everywhere.
             let case = Case::new(format, 37, 512, 23);
             let want = case.product(&Cpu::with_isa(isa, 1).unwrap());
             let row = |i: usize| &want[i * case.rows..(i + 1) * case.rows];
             for threads in [2, 5] {
                 let cpu = Cpu::with_isa(isa, threads).unwrap();
                 assert_same_bits(&case.product(&cpu), &want, &format!("{isa} {format} {threads} threads"));
-                for list in
-                    [vec![3], vec![10, 0], vec![5, 5, 1], vec![9, 8, 7, 6, 2, 4], vec![], (3..20).collect()]
-                {
+                for list in [
+                    vec![3],
+                    vec![10, 0],
+                    vec![5, 5, 1, 2, 0],
+                    vec![9, 8, 7, 6, 2, 4, 4, 1],
+                    vec![],
+                    (3..20).collect(),
+                ] {
                     let got = case.product_of(&cpu, RowSet::List(&list), list.len());
                     let want: Vec<f32> = list.iter().flat_map(|i| row(*i as usize)).copied().collect();
                     assert_same_bits(&got, &want, &format!("{isa} {format} {list:?}"));
@@ -135,11 +140,26 @@ fn many_jobs_of_many_kinds_share_a_region() {
 }
 
 #[test]
+fn a_panel_keeps_nothing_of_the_last_one() {
+    for isa in Isa::available() {
+        // One after the other with the panels of one machine, wide and narrow in turn.
+        let (one, n) = (cpu(isa), 13);
+        for cols in [1024, 256, 768] {
+            for format in WeightFormat::ALL {
+                let case = Case::new(format, 19, cols, n);
+                let want = case.product(&cpu(isa));
+                assert_same_bits(&case.product(&one), &want, &format!("{isa} {format} {cols}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn extreme_bytes_neither_panic_nor_differ() {
     let generic = cpu(Isa::Generic);
     for format in block_formats() {
         let cols = 512;
-        // So many rows that they go through panels, three tiles of four and one alone.
+        // So many rows that they go through panels, in tiles of eight and four, and one alone.
         let mut case = Case::new(format, 4, cols, 13);
         for byte in [0x00, 0xff, 0x80, 0x7f, 0x7c, 0x01, 0x88] {
             case.weights.fill(byte);

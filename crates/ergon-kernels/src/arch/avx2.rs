@@ -2,7 +2,8 @@
 
 use core::arch::x86_64::*;
 
-use crate::{isa::Isa, simd::Simd};
+use crate::isa::Isa;
+use crate::simd::{Simd, Step};
 
 /// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -539,18 +540,18 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
-    fn transpose_16(self, rows: &[[u8; 64]; 16], out: &mut [[u8; 64]; 16]) {
+    fn transpose_16(self, rows: [Ints; 16], out: &mut [Step; 16]) {
         for quarter in 0..4 {
             let (r, half) = (quarter / 2, quarter % 2);
             let mut v = [self.splat_i32(0)[0]; 8];
             for i in 0..8 {
-                v[i] = self.load_32(&rows[8 * r + i].as_chunks::<32>().0[half]);
+                v[i] = rows[8 * r + i][half];
             }
             let top = self.transpose_4(v[0], v[1], v[2], v[3]);
             let bottom = self.transpose_4(v[4], v[5], v[6], v[7]);
             for i in 0..4 {
-                let first = out[8 * half + i][32 * r..].as_mut_ptr().cast();
-                let second = out[8 * half + 4 + i][32 * r..].as_mut_ptr().cast();
+                let first = out[8 * half + i].0[32 * r..].as_mut_ptr().cast();
+                let second = out[8 * half + 4 + i].0[32 * r..].as_mut_ptr().cast();
                 intrinsics!({
                     _mm256_storeu_si256(first, _mm256_permute2x128_si256::<0x20>(top[i], bottom[i]));
                     _mm256_storeu_si256(second, _mm256_permute2x128_si256::<0x31>(top[i], bottom[i]));
@@ -561,7 +562,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn rows_u4_scaled<const N: usize, const K: usize>(
         self,
-        w: &[[u8; 64]; K],
+        w: &[Step; K],
         a: [&[[i8; 4]; K]; N],
         scale: Ints,
     ) -> [Ints; N] {
@@ -570,7 +571,7 @@ impl Simd for Avx2 {
         const { assert!(K <= 8) };
         let mut sums = [self.splat_i32(0); N];
         for k in 0..K {
-            let w = self.load_u8(&w[k]);
+            let w = self.load_u8(&w[k].0);
             for n in 0..N {
                 let pairs = both!(_mm256_maddubs_epi16, w, self.repeat_4_bytes(a[n][k]));
                 sums[n] = both!(_mm256_add_epi16, sums[n], pairs);

@@ -3,7 +3,10 @@
 use core::arch::x86_64::*;
 
 use super::Avx2;
-use crate::{isa::Isa, simd::Simd};
+use crate::{
+    isa::Isa,
+    simd::{Simd, Step},
+};
 
 /// Proof that the CPU has AVX-512 F, BW, VL, DQ and VNNI, and AVX2, FMA and F16C.
 #[derive(Clone, Copy)]
@@ -64,6 +67,38 @@ impl Avx512 {
         Avx2(())
     }
 
+    /// Lane `r` of column `k` is lane `k` of row `r`; lanes are 32 bits.
+    #[inline(always)]
+    fn columns(self, mut v: [__m512i; 16]) -> [__m512i; 16] {
+        intrinsics!({
+            // Within each quarter (128 bits) of a row: four rows become their four columns.
+            for four in v.as_chunks_mut::<4>().0 {
+                let [a, b, c, d] = *four;
+                let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+                let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+                *four = [
+                    _mm512_unpacklo_epi64(ab, cd),
+                    _mm512_unpackhi_epi64(ab, cd),
+                    _mm512_unpacklo_epi64(ab_high, cd_high),
+                    _mm512_unpackhi_epi64(ab_high, cd_high),
+                ];
+            }
+            // Column `4 q + i` is quarter `q` of the `i`-th of each four.
+            let mut columns = v;
+            for i in 0..4 {
+                let [a, b, c, d] = [v[i], v[4 + i], v[8 + i], v[12 + i]];
+                let (ab, cd) = (_mm512_shuffle_i32x4::<0x44>(a, b), _mm512_shuffle_i32x4::<0x44>(c, d));
+                let (ab_high, cd_high) =
+                    (_mm512_shuffle_i32x4::<0xee>(a, b), _mm512_shuffle_i32x4::<0xee>(c, d));
+                columns[i] = _mm512_shuffle_i32x4::<0x88>(ab, cd);
+                columns[4 + i] = _mm512_shuffle_i32x4::<0xdd>(ab, cd);
+                columns[8 + i] = _mm512_shuffle_i32x4::<0x88>(ab_high, cd_high);
+                columns[12 + i] = _mm512_shuffle_i32x4::<0xdd>(ab_high, cd_high);
+            }
+            columns
+        })
+    }
+
     /// A logical vector as AVX2 holds it.
     #[inline(always)]
     fn registers(self, v: __m512i) -> [__m256i; 2] {
@@ -75,6 +110,7 @@ impl Simd for Avx512 {
     const ISA: Isa = Isa::Avx512;
     const BLOCK_TILE: usize = 4;
     const FLOAT_TILE: usize = 4;
+    const PANEL_TILE: usize = 8;
     type I8 = __m512i;
     type I32 = __m512i;
     type F32 = __m512;
@@ -432,8 +468,38 @@ impl Simd for Avx512 {
         self.avx2().reduce_add_i32_2(self.registers(a), self.registers(b))
     }
     #[inline(always)]
-    fn transpose_16(self, rows: &[[u8; 64]; 16], out: &mut [[u8; 64]; 16]) {
-        self.avx2().transpose_16(rows, out);
+    fn transpose_16(self, rows: [__m512i; 16], out: &mut [Step; 16]) {
+        for (column, out) in self.columns(rows).into_iter().zip(out) {
+            self.store_u8(column, &mut out.0);
+        }
+    }
+    #[inline(always)]
+    fn transpose_i32(self, rows: [__m512i; 16], out: &mut [[i32; 16]; 16]) {
+        for (column, out) in self.columns(rows).into_iter().zip(out) {
+            self.store_i32(column, out);
+        }
+    }
+    #[inline(always)]
+    fn rows_i8<const N: usize, const K: usize>(
+        self,
+        w: &[Step; K],
+        a: [&[[i8; 4]; K]; N],
+        offsets: [i32; N],
+    ) -> [__m512i; N] {
+        // vpdpbusd takes unsigned times signed: (w + 128) a, less 128 times the sum of a. Nothing saturates or overflows:
+        // eight steps of (w + 128) a are at most 32 * 255 * 127 = 1036320.
+        let mut products = [self.splat_i32(0); N];
+        for n in 0..N {
+            products[n] = self.splat_i32(offsets[n]);
+        }
+        for k in 0..K {
+            let w = intrinsics!(_mm512_xor_si512(self.load_u8(&w[k].0), _mm512_set1_epi8(-128)));
+            for n in 0..N {
+                let a = self.repeat_4_bytes(a[n][k]);
+                products[n] = intrinsics!(_mm512_dpbusd_epi32(products[n], w, a));
+            }
+        }
+        products
     }
     #[inline(always)]
     fn prefetch(self, at: *const u8) {

@@ -29,7 +29,7 @@ use crate::{
     activations::{Act256, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Panel, group, turn_64},
+        panel::{PANEL_ROWS, Pair, Panel, group, turn_64},
     },
     simd::Simd,
 };
@@ -102,15 +102,23 @@ impl<F: Scaled256> RowFormat for Blocks256<F> {
         let groups = 256 / F::GROUP;
         panel.resize(blocks, blocks, blocks * groups);
         for block in 0..blocks {
+            let (mut scale, mut min) = ([s.splat_i32(0); PANEL_ROWS], [s.splat_i32(0); PANEL_ROWS]);
             for (r, row) in rows.iter().enumerate() {
                 let scales = F::scales(s, &F::blocks(row.bytes)[block]);
-                let (mut scale, mut min) = ([0; 16], [0; 16]);
-                s.store_i32(scales.scale, &mut scale);
-                s.store_i32(scales.min, &mut min);
-                panel.factors[block][0][r] = scales.d;
-                panel.factors[block][1][r] = scales.dmin;
-                for (g, lanes) in panel.scales[block * groups..][..groups].iter_mut().enumerate() {
-                    (lanes[0][r], lanes[1][r]) = (scale[g], min[16 - groups + g]);
+                (scale[r], min[r]) = (scales.scale, scales.min);
+                panel.factors[block].0[0][r] = scales.d;
+                panel.factors[block].0[1][r] = scales.dmin;
+            }
+            let lanes = &mut panel.scales[block * groups..][..groups];
+            let mut columns = [[0; 16]; 16];
+            s.transpose_i32(scale, &mut columns);
+            for (lanes, column) in lanes.iter_mut().zip(&columns) {
+                lanes.0[0] = *column;
+            }
+            if F::MIN {
+                s.transpose_i32(min, &mut columns);
+                for (lanes, column) in lanes.iter_mut().zip(&columns[16 - groups..]) {
+                    lanes.0[1] = *column;
                 }
             }
             pack_step::<S, F, 0>(s, rows, block, panel);
@@ -123,7 +131,7 @@ impl<F: Scaled256> RowFormat for Blocks256<F> {
     #[inline(always)]
     fn panel_dot<S: Simd, const N: usize>(self, s: S, panel: &Panel, x: [ActRow; N]) -> [S::F32; N] {
         let (mut sums, mut minima) = ([s.zero(); N], [s.zero(); N]);
-        for (block, [d, dmin]) in panel.factors.iter().enumerate() {
+        for (block, Pair([d, dmin])) in panel.factors.iter().enumerate() {
             let x = activations(&x, block);
             let products = match F::GROUP {
                 16 => group_products::<S, F, N, 4>(s, panel, block, &x),
@@ -252,11 +260,11 @@ fn pack_step<S: Simd, F: Scaled256, const G: usize>(
     block: usize,
     panel: &mut Panel,
 ) {
-    let mut unpacked = [[0; 64]; PANEL_ROWS];
-    for (row, out) in rows.iter().zip(&mut unpacked) {
-        s.store_u8(F::weights::<S, G>(s, &F::blocks(row.bytes)[block]), out);
+    let mut unpacked = [s.splat_i8(0); PANEL_ROWS];
+    for (row, unpacked) in rows.iter().zip(&mut unpacked) {
+        *unpacked = F::weights::<S, G>(s, &F::blocks(row.bytes)[block]);
     }
-    panel.weights.as_chunks_mut::<16>().0[4 * block + G] = turn_64(s, &unpacked);
+    panel.weights.as_chunks_mut::<16>().0[4 * block + G] = turn_64(s, unpacked);
 }
 
 /// The first bracket for a block of sixteen rows; `K` steps of four weights are a group.
@@ -270,7 +278,7 @@ fn group_products<S: Simd, F: Scaled256, const N: usize, const K: usize>(
     let steps = &panel.weights[64 * block..][..64].as_chunks::<K>().0;
     let scales = &panel.scales[64 / K * block..][..64 / K];
     let mut products = [s.splat_i32(0); N];
-    for (g, (w, [scale, _])) in steps.iter().zip(scales).enumerate() {
+    for (g, (w, Pair([scale, _]))) in steps.iter().zip(scales).enumerate() {
         let mut a = [&[[0; 4]; K]; N];
         for n in 0..N {
             a[n] = group(&x[n].q, g);
@@ -282,7 +290,11 @@ fn group_products<S: Simd, F: Scaled256, const N: usize, const K: usize>(
                 products[n] = s.add_i32(products[n], scaled[n]);
             }
         } else {
-            let sums = s.rows(F::SIGNED, w, a);
+            let sums = if F::SIGNED {
+                s.rows_i8(w, a, x.map(|x| -128 * if K == 4 { x.sums_16[g] } else { x.sums_32[8 + g] }))
+            } else {
+                s.rows_u7(w, a)
+            };
             for n in 0..N {
                 products[n] = s.add_i32(products[n], s.mul_i32(sums[n], scale));
             }
@@ -297,7 +309,7 @@ fn group_minima<S: Simd, F: Scaled256>(s: S, panel: &Panel, block: usize, x: &Ac
     let groups = 256 / F::GROUP;
     let sums = if F::GROUP == 16 { &x.sums_16[..] } else { &x.sums_32[8..] };
     let mut product = s.splat_i32(0);
-    for (sum, [_, min]) in sums.iter().zip(&panel.scales[groups * block..]) {
+    for (sum, Pair([_, min])) in sums.iter().zip(&panel.scales[groups * block..]) {
         product = s.add_i32(product, s.mul_i16(s.splat_i32(*sum), s.load_i32(min)));
     }
     product

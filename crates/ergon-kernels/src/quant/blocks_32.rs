@@ -28,7 +28,7 @@ use crate::{
     activations::{Act32, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Panel, group, turn_64},
+        panel::{PANEL_ROWS, Pair, Panel, group, turn_64},
     },
     simd::Simd,
 };
@@ -88,64 +88,50 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
 
     #[inline(always)]
     fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
-        let supers = F::blocks(rows[0].bytes).len().div_ceil(8);
+        let blocks = F::blocks(rows[0].bytes).len();
+        let supers = blocks.div_ceil(8);
         panel.resize(supers, 8 * supers, 0);
-        for index in 0..supers {
-            let mut blocks = [[F::ZERO; 8]; PANEL_ROWS];
-            for (r, (row, blocks)) in rows.iter().zip(&mut blocks).enumerate() {
-                let own = &F::blocks(row.bytes)[8 * index..];
-                let n = own.len().min(8);
-                blocks[..n].copy_from_slice(&own[..n]);
-                let mut scales = [0.0; 16];
-                s.store(F::scales(s, blocks), &mut scales);
-                for j in 0..8 {
-                    let factors = &mut panel.factors[j * supers + index];
-                    (factors[0][r], factors[1][r]) = (scales[j], scales[8 + j]);
-                }
-            }
-            for pair in 0..4 {
-                let mut unpacked = [[0; 64]; PANEL_ROWS];
-                for (blocks, out) in blocks.iter().zip(&mut unpacked) {
-                    s.store_u8(F::weights(s, &blocks[2 * pair], &blocks[2 * pair + 1]), out);
-                }
-                for (half, steps) in turn_64(s, &unpacked).as_chunks::<8>().0.iter().enumerate() {
-                    panel.weights.as_chunks_mut::<8>().0[(2 * pair + half) * supers + index] = *steps;
-                }
-            }
+        for index in 0..blocks / 8 {
+            let eight = |r: usize| F::blocks(rows[r].bytes)[8 * index..].first_chunk().expect("eight blocks");
+            pack_super::<S, F>(s, panel, index, eight);
+        }
+        if !blocks.is_multiple_of(8) {
+            let last = rows.map(|row| padded::<F>(&F::blocks(row.bytes)[blocks / 8 * 8..]));
+            pack_super::<S, F>(s, panel, supers - 1, |r| &last[r]);
         }
     }
 
     #[inline(always)]
     fn panel_dot<S: Simd, const N: usize>(self, s: S, panel: &Panel, x: [ActRow; N]) -> [S::F32; N] {
-        // Running sums `j` and `8 + j` of all sixteen rows, already added: the first level of the tree.
-        let mut sums = [[s.zero(); N]; 8];
-        let supers = panel.factors.len() / 8;
-        for (j, sums) in sums.iter_mut().enumerate() {
-            let mut minima = [s.zero(); N];
-            let blocks = j * supers..(j + 1) * supers;
-            let steps = &panel.weights.as_chunks::<8>().0[blocks.clone()];
-            for (index, (w, [scale, min])) in steps.iter().zip(&panel.factors[blocks]).enumerate() {
-                let x = activations(&x, index);
+        // The running sums of all sixteen rows.
+        let (mut sums, mut minima) = ([[s.zero(); N]; 8], [[s.zero(); N]; 8]);
+        let weights = panel.weights.as_chunks::<8>().0.as_chunks::<8>().0;
+        let factors = panel.factors.as_chunks::<8>().0;
+        for (index, (weights, factors)) in weights.iter().zip(factors).enumerate() {
+            let x = activations(&x, index);
+            for (j, (w, Pair([scale, min]))) in weights.iter().zip(factors).enumerate() {
                 let mut a = [&[[0; 4]; 8]; N];
                 for n in 0..N {
                     a[n] = group(&x[n].q, j);
                 }
-                let products = if F::FOUR_BITS {
-                    s.rows_u4_scaled(w, a, s.splat_i32(1))
-                } else {
-                    s.rows(F::SIGNED, w, a)
+                let products = match (F::FOUR_BITS, F::SIGNED) {
+                    (true, _) => s.rows_u4_scaled(w, a, s.splat_i32(1)),
+                    (_, true) => s.rows_i8(w, a, x.map(|x| x.offsets[j])),
+                    (_, false) => s.rows_u7(w, a),
                 };
                 for n in 0..N {
                     let scale = s.mul(s.load(scale), s.splat(x[n].scales[j]));
-                    sums[n] = s.add(sums[n], s.mul(s.to_f32(products[n]), scale));
+                    sums[j][n] = s.add(sums[j][n], s.mul(s.to_f32(products[n]), scale));
                     if F::MIN {
                         let min = s.mul(s.load(min), s.splat(x[n].scales[8 + j]));
-                        minima[n] = s.add(minima[n], min);
+                        minima[j][n] = s.add(minima[j][n], min);
                     }
                 }
             }
+        }
+        for j in 0..8 {
             for n in 0..N {
-                sums[n] = s.add(sums[n], minima[n]);
+                sums[j][n] = s.add(sums[j][n], minima[j][n]);
             }
         }
         let mut out = [s.zero(); N];
@@ -201,6 +187,32 @@ fn padded<F: Scaled32>(rest: &[F::Block]) -> [F::Block; 8] {
     let mut blocks = [F::ZERO; 8];
     blocks[..rest.len()].copy_from_slice(rest);
     blocks
+}
+
+/// Super-block `index` of sixteen rows, whose blocks `of` gives.
+#[inline(always)]
+fn pack_super<'a, S: Simd, F: Scaled32>(
+    s: S,
+    panel: &mut Panel,
+    index: usize,
+    of: impl Fn(usize) -> &'a [F::Block; 8],
+) {
+    let factors = &mut panel.factors.as_chunks_mut::<8>().0[index];
+    for r in 0..PANEL_ROWS {
+        let mut scales = [0.0; 16];
+        s.store(F::scales(s, of(r)), &mut scales);
+        for (j, factors) in factors.iter_mut().enumerate() {
+            (factors.0[0][r], factors.0[1][r]) = (scales[j], scales[8 + j]);
+        }
+    }
+    for (pair, steps) in panel.weights.as_chunks_mut::<16>().0[4 * index..][..4].iter_mut().enumerate() {
+        let mut unpacked = [s.splat_i8(0); PANEL_ROWS];
+        for (r, unpacked) in unpacked.iter_mut().enumerate() {
+            let blocks = of(r);
+            *unpacked = F::weights(s, &blocks[2 * pair], &blocks[2 * pair + 1]);
+        }
+        *steps = turn_64(s, unpacked);
+    }
 }
 
 /// Super-block `index` of each activation row.

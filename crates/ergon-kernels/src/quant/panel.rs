@@ -17,13 +17,20 @@
 //! form:
 //!
 //! - AVX2 sums weights of at most four bits in 16 bits over a group, which halves the instructions (`rows_u4_scaled`);
-//! - blocks of 32 have eight running sums of products a row (and eight of minima); they are gone through one after the
-//!   other, each a pass over its blocks, which lie together, so that a tile of activations keeps one of them in registers.
+//! - AVX-512 multiplies bytes with a sign as `w + 128` without one and begins with what that is too much (`rows_i8`), and takes
+//!   eight activation rows a tile, since four sums wait for each other (Q6_K, 512 rows, on a Zen 5 core: 188 to 226);
+//! - a step of weights is a cache line: loads across two lines take twice as long (Q4_0: 221 to 244);
+//! - sixteen rows are turned in registers, their integer scales too, and blocks are not copied first (AVX-512, eight rows:
+//!   Q8_0 83 to 126, Q4_K 112 to 133).
 //!
-//! Unpacking and turning sixteen rows costs as much as seven to ten activation rows, so few rows take the other way.
+//! With AVX-512 on a Zen 5 core, whose `vpdpbusd` do 535 at most, that makes 277 (Q4_K), 288 (Q8_0) and 328 (Q6_K) with 512
+//! rows. Unpacking and turning sixteen rows costs as much as seven to ten activation rows, with AVX-512 as five that go the
+//! other way, so few rows take the other way.
+//! The eight running sums of blocks of 32 lie in memory while a row is gone through from front to back; with a pass for each
+//! of them, so that it stays in a register, AVX2 is as fast, and AVX-512 slower (Q8_0: 168 to 176).
 //! Asking for the next sixteen rows while a panel is multiplied was tried and bought nothing.
 
-use crate::simd::Simd;
+use crate::simd::{Simd, Step};
 
 /// Weight rows of a panel.
 pub(crate) const PANEL_ROWS: usize = 16;
@@ -31,34 +38,36 @@ pub(crate) const PANEL_ROWS: usize = 16;
 /// A number for each row of a panel.
 pub(crate) type Lanes<T> = [T; PANEL_ROWS];
 
-/// Four weights of each row.
-pub(crate) type Step = [u8; 4 * PANEL_ROWS];
+/// Numbers of each row and their companions for minima. A cache line each: a vector that lies in two costs two reads.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(crate) struct Pair<T>(pub(crate) [Lanes<T>; 2]);
 
 /// Sixteen rows, unpacked by their family.
 #[derive(Default)]
 pub(crate) struct Panel {
-    /// Whole super-blocks of 256 weights. Blocks of 256 lie in their order; of blocks of 32, first the first of each
-    /// super-block, then the second of each, since that is how they are added up.
+    /// Whole super-blocks of 256 weights.
     pub(crate) weights: Vec<Step>,
-    /// A factor for each block, then, if there are minima, one for each block's minimum.
-    pub(crate) factors: Vec<[Lanes<f32>; 2]>,
+    /// A factor for each block and, if there are minima, one for each block's minimum.
+    pub(crate) factors: Vec<Pair<f32>>,
     /// The integer scale and minimum of each group of a block of 256.
-    pub(crate) scales: Vec<[Lanes<i32>; 2]>,
+    pub(crate) scales: Vec<Pair<i32>>,
 }
 
 impl Panel {
-    /// Makes room. What is there from another panel is overwritten: missing rows are copies of the first.
+    /// Makes room. What is there from another panel is overwritten (missing rows are copies of the first), but for
+    /// minima of formats that have none, which are not read.
     pub(crate) fn resize(&mut self, supers: usize, factors: usize, scales: usize) {
-        self.weights.resize(64 * supers, [0; 64]);
-        self.factors.resize(factors, [[0.0; 16]; 2]);
-        self.scales.resize(scales, [[0; 16]; 2]);
+        self.weights.resize(64 * supers, Step([0; 64]));
+        self.factors.resize(factors, Pair([[0.0; 16]; 2]));
+        self.scales.resize(scales, Pair([[0; 16]; 2]));
     }
 }
 
 /// 64 weights of each row to sixteen steps.
 #[inline(always)]
-pub(crate) fn turn_64<S: Simd>(s: S, rows: &[[u8; 64]; PANEL_ROWS]) -> [Step; 16] {
-    let mut steps = [[0; 64]; 16];
+pub(crate) fn turn_64<S: Simd>(s: S, rows: [S::I8; PANEL_ROWS]) -> [Step; 16] {
+    let mut steps = [Step([0; 64]); 16];
     s.transpose_16(rows, &mut steps);
     steps
 }

@@ -46,7 +46,7 @@ struct Report {
     /// Operations of the matrices in the layers for one token, a multiply and an add being two; attention not counted.
     operations_per_token: u64,
     peak_compute_gop_s: f64,
-    peak_compute_basis: &'static str,
+    peak_compute_basis: String,
     fraction_of_peak_compute: f64,
     cache: Cache,
     memory: RunMemory,
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
     // Before the model comes, so that all of its budget is its own.
     bar.set_message("probing the machine");
     let bandwidth = probe::memory_bandwidth(&cpu, options.memory_budget_bytes.unwrap_or(u64::MAX) / 4)?;
-    let peak = probe::peak_compute(&cpu)?;
+    let (peak, peak_compute_basis) = probe::peak_compute(&cpu);
     if args.cold {
         checkpoint.forget_page_cache();
     }
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &BenchArgs) -> anyhow::Result<()> {
         fraction_of_bandwidth: bytes_per_token as f64 * decode.median / bandwidth,
         operations_per_token,
         peak_compute_gop_s: peak / 1e9,
-        peak_compute_basis: probe::PEAK_BASIS,
+        peak_compute_basis,
         fraction_of_peak_compute: operations_per_token as f64 * prefill.median / peak,
         cache,
         memory,

@@ -11,9 +11,12 @@ use std::{
 
 use anyhow::Context;
 use ergon_checkpoint::{Checkpoint, PAGE_BYTES, PageBuffer, ReadFrom, Tensor};
-use ergon_kernels::{ActivationBuffer, Cpu, MatrixRef, matmul, quantize};
+use ergon_kernels::{
+    Cpu,
+    gemm::{Gemm, measure_peak},
+    measure_byte_peak,
+};
 use ergon_model::is_routed_expert;
-use ergon_types::WeightFormat;
 
 /// The buffer that is read: well past the last-level cache of the machines we know.
 const BANDWIDTH_BYTES: u64 = 512 << 20;
@@ -28,17 +31,9 @@ const DISK_SECONDS: f64 = 2.0;
 /// Fewer bytes than this from the disk say nothing about it.
 const DISK_LEAST_BYTES: u64 = 32 << 20;
 
-/// Shape of the product that stands for peak compute: weights (300 KB in q8_0) and activations stay in the
-/// second-level cache.
-const PEAK_ROWS: usize = 256;
-const PEAK_COLS: usize = 1024;
-const PEAK_BATCH: usize = 128;
 const PEAK_SECONDS: f64 = 0.3;
 /// The fastest window of this length counts: others who use the machine only slow us down.
 const PEAK_WINDOW_SECONDS: f64 = 0.02;
-/// What the peak is, for whoever reads the JSON.
-pub(super) const PEAK_BASIS: &str = "our fastest matrix product within the caches, q8_0 or f32, all threads";
-
 /// Bytes per second that all threads together can read from memory. `most_bytes` bounds the buffer.
 pub(super) fn memory_bandwidth(cpu: &Cpu, most_bytes: u64) -> anyhow::Result<f64> {
     let values = (BANDWIDTH_BYTES.min(most_bytes) as usize / size_of::<u64>()).max(TASK_VALUES);
@@ -106,51 +101,35 @@ fn sum(values: &[u64]) -> u64 {
     lanes.iter().fold(0, |sum, lane| sum.wrapping_add(*lane))
 }
 
-/// Operations per second (a multiply and an add are two) of our own matrix product when nothing has to come from memory:
-/// the faster of q8_0 (8-bit integers) and f32. An upper bound for what a prefill can reach with these kernels, not the
-/// data sheet's peak of the processor.
-pub(super) fn peak_compute(cpu: &Cpu) -> anyhow::Result<f64> {
-    let int8 = matmul_rate(cpu, WeightFormat::Q8_0)?;
-    let float = matmul_rate(cpu, WeightFormat::F32)?;
-    Ok(int8.max(float))
+/// Operations per second (a multiply and an add are two) that the arithmetic units of all threads do with numbers that
+/// are there already, and which numbers: bytes, as block formats are multiplied, or the floats of training (matrix tiles
+/// where there are some), whichever are faster. Not the data sheet's peak.
+pub(super) fn peak_compute(cpu: &Cpu) -> (f64, String) {
+    const ROUNDS: usize = 1 << 14;
+    let bytes = rate(cpu, || measure_byte_peak(cpu.isa, ROUNDS));
+    let gemm = Gemm::new(cpu.isa);
+    let floats = rate(cpu, || measure_peak(gemm, ROUNDS));
+    let numbers = if bytes >= floats { "bytes with 32-bit sums" } else { gemm.name() };
+    (bytes.max(floats), format!("products of {numbers} next to the registers, {}, all threads", cpu.isa))
 }
 
-fn matmul_rate(cpu: &Cpu, format: WeightFormat) -> anyhow::Result<f64> {
-    let weights: Vec<f32> = (0..PEAK_ROWS * PEAK_COLS).map(|i| (i % 251) as f32 - 125.0).collect();
-    let row_bytes = format.row_bytes(PEAK_COLS).context("the probe's rows are whole blocks")?;
-    let mut bytes = vec![0u8; PEAK_ROWS * row_bytes];
-    quantize(format, PEAK_COLS, &weights, &mut bytes)?;
-    let weight = MatrixRef::new(format, PEAK_ROWS, PEAK_COLS, &bytes)?;
-    // A product is split over weight rows; one product per thread keeps all of them busy without sharing.
-    let threads = cpu.pool.threads();
-    let single = Cpu::with_isa(cpu.isa, 1)?;
+/// Operations per second of all threads, each of which repeats `work`, which says how many it did.
+fn rate(cpu: &Cpu, work: impl Fn() -> u64 + Sync) -> f64 {
     let rates = Mutex::new(0.0f64);
-    cpu.pool.run(threads, |_| {
-        let rate = single_thread_rate(&single, weight);
-        *rates.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += rate;
-    });
-    Ok(rates.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()))
-}
-
-fn single_thread_rate(cpu: &Cpu, weight: MatrixRef<'_>) -> f64 {
-    let x: Vec<f32> = (0..PEAK_BATCH * PEAK_COLS).map(|i| (i % 127) as f32 - 63.0).collect();
-    let mut buffer = ActivationBuffer::default();
-    let activations = buffer.prepare(cpu, &x, PEAK_COLS, [weight.format()]);
-    let mut y = vec![0f32; PEAK_BATCH * PEAK_ROWS];
-    let operations = 2.0 * (PEAK_ROWS * PEAK_COLS * PEAK_BATCH) as f64;
-    let start = Instant::now();
-    let mut fastest = 0.0f64;
-    while start.elapsed().as_secs_f64() < PEAK_SECONDS || fastest == 0.0 {
-        let window = Instant::now();
-        let mut products = 0.0;
-        while products == 0.0 || window.elapsed().as_secs_f64() < PEAK_WINDOW_SECONDS {
-            matmul(cpu, weight, activations, &mut y);
-            black_box(&mut y);
-            products += 1.0;
+    cpu.pool.run(cpu.pool.threads(), |_| {
+        let start = Instant::now();
+        let mut fastest = 0.0f64;
+        while start.elapsed().as_secs_f64() < PEAK_SECONDS || fastest == 0.0 {
+            let window = Instant::now();
+            let mut operations = 0;
+            while operations == 0 || window.elapsed().as_secs_f64() < PEAK_WINDOW_SECONDS {
+                operations += work();
+            }
+            fastest = fastest.max(operations as f64 / window.elapsed().as_secs_f64());
         }
-        fastest = fastest.max(products * operations / window.elapsed().as_secs_f64());
-    }
-    fastest
+        *rates.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) += fastest;
+    });
+    rates.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 #[cfg(test)]
@@ -162,7 +141,8 @@ mod tests {
         let cpu = Cpu::new(2);
         let bandwidth = memory_bandwidth(&cpu, 64 << 20).unwrap();
         assert!(bandwidth > 1e8 && bandwidth < 1e13, "{bandwidth}");
-        let peak = peak_compute(&cpu).unwrap();
+        let (peak, basis) = peak_compute(&cpu);
+        assert!(basis.contains(cpu.isa.name()), "{basis}");
         assert!(peak > 1e8 && peak < 1e15, "{peak}");
     }
 }
