@@ -86,7 +86,7 @@ fn read_memory(cpu: &Cpu) {
     );
 }
 
-/// Products of bytes that one thread's arithmetic units do at most, 10^9 multiply-adds a second.
+/// Products of bytes that one thread's arithmetic units do, 10^9 multiply-adds a second.
 fn byte_peak(isa: Isa) -> f64 {
     let mut operations = 0;
     let seconds = time(|| operations = measure_byte_peak(isa, 1 << 16));

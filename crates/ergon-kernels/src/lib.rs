@@ -36,7 +36,7 @@
 //! | `simd` | the one abstraction over instruction sets and the dispatch macro |
 //! | `arch/` | the instruction sets: portable Rust, AVX2, AVX-512, NEON |
 //! | `pool` | threads that spin briefly, then sleep |
-//! | `peak` | the most that the arithmetic units can do |
+//! | `peak` | what the arithmetic units do with bytes that are there already |
 //! | [`cases`] | inputs shared by tests and benchmarks |
 //!
 //! # Promises

@@ -16,7 +16,7 @@ const SUMS: usize = 12;
 ///
 /// # Panics
 ///
-/// If this machine's kind of processor has the instruction set, but this one does not.
+/// If this CPU lacks the instruction set; one of another architecture runs as portable code.
 pub fn measure_byte_peak(isa: Isa, rounds: usize) -> u64 {
     byte_products(isa, rounds)
 }

@@ -268,7 +268,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
         sums
     }
-    /// As [`Simd::rows_u7`] with signed `w`. `_offsets` are -128 times the sum of each `a[n]`, for who multiplies by `w + 128`.
+    /// As [`Simd::rows_u7`] with signed `w`. `_offsets` are -128 times the sum of each `a[n]`, for those that multiply by
+    /// `w + 128`; `a` lies in -127..=127.
     #[inline(always)]
     fn rows_i8<const N: usize, const K: usize>(
         self,
@@ -308,9 +309,14 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn prefetch_behind<T>(self, here: &T) {
         /// Bytes that are fetched from memory while the kernels work through as many.
         const DISTANCE: usize = 4096;
+        self.prefetch_at(here, DISTANCE);
+    }
+    /// Asks for as much as `here` is long, so many bytes behind it.
+    #[inline(always)]
+    fn prefetch_at<T>(self, here: &T, distance: usize) {
         let start = std::ptr::from_ref(here).cast::<u8>();
         for line in 0..size_of::<T>().div_ceil(64) {
-            self.prefetch(start.wrapping_add(DISTANCE + 64 * line));
+            self.prefetch(start.wrapping_add(distance + 64 * line));
         }
     }
 

@@ -144,8 +144,9 @@ fn a_panel_keeps_nothing_of_the_last_one() {
     for isa in Isa::available() {
         // One after the other with the panels of one machine, wide and narrow in turn.
         let (one, n) = (cpu(isa), 13);
-        for cols in [1024, 256, 768] {
-            for format in WeightFormat::ALL {
+        for cols in [1024, 288, 256, 800] {
+            let formats = WeightFormat::ALL.into_iter().filter(|format| format.row_bytes(cols).is_some());
+            for format in formats {
                 let case = Case::new(format, 19, cols, n);
                 let want = case.product(&cpu(isa));
                 assert_same_bits(&case.product(&one), &want, &format!("{isa} {format} {cols}"));

@@ -62,8 +62,7 @@ const QUEUE_S: f64 = 6.0;
 const THROUGH_S: f64 = 12.0;
 /// Time in which a gap comes for a change of lanes in dense traffic.
 const GAP_S: f64 = 26.0;
-/// No episode asks for a speed above this on the short ways into and out of a roundabout: its ring is driven at 20 to 30
-/// km/h.
+/// No speed above this is drawn for the short ways into and out of a roundabout: its ring is driven at 20 to 30 km/h.
 const ROUNDABOUT_KMH: f64 = 30.0;
 
 /// Makes an episode.

@@ -104,6 +104,7 @@ impl<F: Scaled256> RowFormat for Blocks256<F> {
         for block in 0..blocks {
             let (mut scale, mut min) = ([s.splat_i32(0); PANEL_ROWS], [s.splat_i32(0); PANEL_ROWS]);
             for (r, row) in rows.iter().enumerate() {
+                s.prefetch_at(&F::blocks(row.bytes)[block], PANEL_ROWS * row.bytes.len());
                 let scales = F::scales(s, &F::blocks(row.bytes)[block]);
                 (scale[r], min[r]) = (scales.scale, scales.min);
                 panel.factors[block].0[0][r] = scales.d;

@@ -93,6 +93,9 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
         panel.resize(supers, 8 * supers, 0);
         for index in 0..blocks / 8 {
             let eight = |r: usize| F::blocks(rows[r].bytes)[8 * index..].first_chunk().expect("eight blocks");
+            for (r, row) in rows.iter().enumerate() {
+                s.prefetch_at(eight(r), PANEL_ROWS * row.bytes.len());
+            }
             pack_super::<S, F>(s, panel, index, eight);
         }
         if !blocks.is_multiple_of(8) {

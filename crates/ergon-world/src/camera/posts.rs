@@ -26,8 +26,8 @@ const LAMP_UP_M: [f32; 2] = [2.5, 4.6];
 const BLOOM: f32 = 1.3 / 192.0;
 /// A signal repeats its lamps at the height of the eyes for who waits first in line, within this distance.
 const REPEATER_M: f32 = 14.0;
-/// Cosine of the widest angle from which a signal's lamps are seen (55 degrees): beyond it the visors hide them, so that the
-/// signals of a crossing road are not taken for one's own.
+/// Cosine of the widest angle from which a signal's lamps are seen (55 degrees): beyond it the visors hide them, so that
+/// the signals of a crossing road are not taken for one's own. The repeaters have none.
 const VISOR_COS: f32 = 0.57;
 const POLE: Color = [0.45, 0.46, 0.47];
 
@@ -157,17 +157,24 @@ fn signal(pen: &mut Pen, pose: &Pose, hangs: bool, color: LightColor) {
     let housing = Deck::middle([0.0, 0.3], half, low - half);
     pen.block(pose, housing, 3.0 * LAMP_STEP_M, [0.07, 0.08, 0.08]);
     let [ahead, left] = pen.view.beside(pose.at[0], pose.at[1]);
-    lamps(pen, pose, low, LAMP_STEP_M, LAMP_M, color);
+    lamps(pen, pose, [low, LAMP_STEP_M, LAMP_M], VISOR_COS, color);
     if !hangs && ahead.hypot(left) < REPEATER_M {
         let deck = Deck::middle([-0.05, 0.1], 0.16, 1.05);
         pen.block(pose, deck, 0.84, [0.07, 0.08, 0.08]);
-        lamps(pen, pose, 1.19, 0.28, 0.11, color);
+        lamps(pen, pose, [1.19, 0.28, 0.11], 0.0, color);
     }
 }
 
-/// Three lamps from green at the bottom to red at the top.
-fn lamps(pen: &mut Pen, pose: &Pose, low_m: f32, step_m: f32, radius_m: f32, color: LightColor) {
-    if pen.facing_cos(pose.at, [-pose.forward[0], -pose.forward[1]]) < VISOR_COS {
+/// Three lamps from green at the bottom to red at the top: height of the lowest, distances, radius; seen as far from aside
+/// as the cosine says.
+fn lamps(
+    pen: &mut Pen,
+    pose: &Pose,
+    [low_m, step_m, radius_m]: [f32; 3],
+    widest_cos: f32,
+    color: LightColor,
+) {
+    if pen.facing_cos(pose.at, [-pose.forward[0], -pose.forward[1]]) < widest_cos {
         return;
     }
     let lit = match color {

@@ -31,9 +31,11 @@ const DISK_SECONDS: f64 = 2.0;
 /// Fewer bytes than this from the disk say nothing about it.
 const DISK_LEAST_BYTES: u64 = 32 << 20;
 
+/// How long each peak is looked for.
 const PEAK_SECONDS: f64 = 0.3;
 /// The fastest window of this length counts: others who use the machine only slow us down.
 const PEAK_WINDOW_SECONDS: f64 = 0.02;
+
 /// Bytes per second that all threads together can read from memory. `most_bytes` bounds the buffer.
 pub(super) fn memory_bandwidth(cpu: &Cpu, most_bytes: u64) -> anyhow::Result<f64> {
     let values = (BANDWIDTH_BYTES.min(most_bytes) as usize / size_of::<u64>()).max(TASK_VALUES);
@@ -103,14 +105,14 @@ fn sum(values: &[u64]) -> u64 {
 
 /// Operations per second (a multiply and an add are two) that the arithmetic units of all threads do with numbers that
 /// are there already, and which numbers: bytes, as block formats are multiplied, or the floats of training (matrix tiles
-/// where there are some), whichever are faster. Not the data sheet's peak.
+/// where there are some, which inference does not use yet), whichever are faster. Not the data sheet's peak.
 pub(super) fn peak_compute(cpu: &Cpu) -> (f64, String) {
     const ROUNDS: usize = 1 << 14;
     let bytes = rate(cpu, || measure_byte_peak(cpu.isa, ROUNDS));
     let gemm = Gemm::new(cpu.isa);
     let floats = rate(cpu, || measure_peak(gemm, ROUNDS));
     let numbers = if bytes >= floats { "bytes with 32-bit sums" } else { gemm.name() };
-    (bytes.max(floats), format!("products of {numbers} next to the registers, {}, all threads", cpu.isa))
+    (bytes.max(floats), format!("products of {numbers} in the first-level cache, {}, all threads", cpu.isa))
 }
 
 /// Operations per second of all threads, each of which repeats `work`, which says how many it did.

@@ -40,6 +40,7 @@ pub(super) struct Row {
     /// Claims of the driver's words that agree with the scene, and all that could be judged.
     pub(super) reasoning_right: usize,
     pub(super) reasoning_claims: usize,
+    /// The same, part by part.
     pub(super) reasoning_parts: WordCheck,
     /// `[t_s, x_m, y_m, heading_rad, speed_mps]` at every control step.
     pub(super) trajectory: Vec<[f64; 5]>,
@@ -88,6 +89,7 @@ pub(super) struct Summary {
     pub(super) instructions_judged: usize,
     pub(super) reasoning_right: usize,
     pub(super) reasoning_claims: usize,
+    /// The same, part by part.
     pub(super) reasoning_parts: WordCheck,
     pub(super) gate_interventions: usize,
     pub(super) deadline_misses: usize,
