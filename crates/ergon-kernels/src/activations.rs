@@ -30,7 +30,7 @@ pub(crate) struct Act32 {
     /// Lanes 0 to 7: the scales of the eight groups. Lanes 8 to 15: scale times the sum of the rounded values, which
     /// formats with a minimum per 32 weights multiply by it.
     pub(crate) scales: [f32; 16],
-    /// -128 times the sums of 32 rounded values: [`Simd::rows_i8`] begins with them.
+    /// -128 times the sums of 32 rounded values: [`Simd::rows`] begins with them.
     pub(crate) offsets: [i32; 8],
 }
 

@@ -256,23 +256,12 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
     }
     /// Sixteen rows, transposed as by [`Simd::transpose_16`], times `N` others: lane `r` of result `n` is the sum over
-    /// `k` of bytes `4 r .. 4 r + 4` of `w[k]` times `a[n][k]`, with `w` in 0..=127.
+    /// `k` of bytes `4 r .. 4 r + 4` of `w[k]` times `a[n][k]`, as [`Simd::dot_i8`] multiplies if `signed`, else as
+    /// [`Simd::dot_u7`]. `_offsets` are -128 times the sum of each `a[n]`, for those that multiply signed `w` as `w + 128`.
     #[inline(always)]
-    fn rows_u7<const N: usize, const K: usize>(self, w: &[Step; K], a: [&[[i8; 4]; K]; N]) -> [Self::I32; N] {
-        let mut sums = [self.splat_i32(0); N];
-        for k in 0..K {
-            let w = self.load_u8(&w[k].0);
-            for n in 0..N {
-                sums[n] = self.dot_u7(sums[n], w, self.repeat_4_bytes(a[n][k]));
-            }
-        }
-        sums
-    }
-    /// As [`Simd::rows_u7`] with signed `w`. `_offsets` are -128 times the sum of each `a[n]`, for those that multiply by
-    /// `w + 128`; `a` lies in -127..=127.
-    #[inline(always)]
-    fn rows_i8<const N: usize, const K: usize>(
+    fn rows<const N: usize, const K: usize>(
         self,
+        signed: bool,
         w: &[Step; K],
         a: [&[[i8; 4]; K]; N],
         _offsets: [i32; N],
@@ -281,12 +270,13 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         for k in 0..K {
             let w = self.load_u8(&w[k].0);
             for n in 0..N {
-                sums[n] = self.dot_i8(sums[n], w, self.repeat_4_bytes(a[n][k]));
+                let a = self.repeat_4_bytes(a[n][k]);
+                sums[n] = if signed { self.dot_i8(sums[n], w, a) } else { self.dot_u7(sums[n], w, a) };
             }
         }
         sums
     }
-    /// As [`Simd::rows_u7`] with `w` in 0..=15 and at most eight steps, each lane times one of `scale`.
+    /// As [`Simd::rows`] with `w` in 0..=15 and at most eight steps, each lane times one of `scale`.
     #[inline(always)]
     fn rows_u4_scaled<const N: usize, const K: usize>(
         self,
@@ -295,7 +285,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         scale: Self::I32,
     ) -> [Self::I32; N] {
         const { assert!(K <= 8) };
-        let mut sums = self.rows_u7(w, a);
+        let mut sums = self.rows(false, w, a, [0; N]);
         for sum in &mut sums {
             // Up to 32 * 15 * 127 = 60960, too large for `mul_i16`.
             *sum = self.mul_i32(*sum, scale);

@@ -480,20 +480,22 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn rows_i8<const N: usize, const K: usize>(
+    fn rows<const N: usize, const K: usize>(
         self,
+        signed: bool,
         w: &[Step; K],
         a: [&[[i8; 4]; K]; N],
         offsets: [i32; N],
     ) -> [__m512i; N] {
-        // vpdpbusd takes unsigned times signed: (w + 128) a, less 128 times the sum of a. Nothing saturates or overflows:
-        // eight steps of (w + 128) a are at most 32 * 255 * 127 = 1036320.
+        // vpdpbusd takes unsigned times signed. Signed w: (w + 128) a, less 128 times the sum of a. Nothing saturates or
+        // overflows: eight steps of (w + 128) a are at most 32 * 255 * 127 = 1036320.
         let mut products = [self.splat_i32(0); N];
         for n in 0..N {
-            products[n] = self.splat_i32(offsets[n]);
+            products[n] = self.splat_i32(if signed { offsets[n] } else { 0 });
         }
+        let shift = self.splat_i8(if signed { -128 } else { 0 });
         for k in 0..K {
-            let w = intrinsics!(_mm512_xor_si512(self.load_u8(&w[k].0), _mm512_set1_epi8(-128)));
+            let w = intrinsics!(_mm512_xor_si512(self.load_u8(&w[k].0), shift));
             for n in 0..N {
                 let a = self.repeat_4_bytes(a[n][k]);
                 products[n] = intrinsics!(_mm512_dpbusd_epi32(products[n], w, a));

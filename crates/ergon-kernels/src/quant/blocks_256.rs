@@ -291,11 +291,8 @@ fn group_products<S: Simd, F: Scaled256, const N: usize, const K: usize>(
                 products[n] = s.add_i32(products[n], scaled[n]);
             }
         } else {
-            let sums = if F::SIGNED {
-                s.rows_i8(w, a, x.map(|x| -128 * if K == 4 { x.sums_16[g] } else { x.sums_32[8 + g] }))
-            } else {
-                s.rows_u7(w, a)
-            };
+            let offsets = x.map(|x| -128 * if K == 4 { x.sums_16[g] } else { x.sums_32[8 + g] });
+            let sums = s.rows(F::SIGNED, w, a, offsets);
             for n in 0..N {
                 products[n] = s.add_i32(products[n], s.mul_i32(sums[n], scale));
             }

@@ -88,19 +88,19 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
 
     #[inline(always)]
     fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
-        let blocks = F::blocks(rows[0].bytes).len();
-        let supers = blocks.div_ceil(8);
+        let blocks = rows.map(|row| F::blocks(row.bytes).as_chunks::<8>());
+        let (full, rest) = blocks[0];
+        let supers = full.len() + usize::from(!rest.is_empty());
         panel.resize(supers, 8 * supers, 0);
-        for index in 0..blocks / 8 {
-            let eight = |r: usize| F::blocks(rows[r].bytes)[8 * index..].first_chunk().expect("eight blocks");
-            for (r, row) in rows.iter().enumerate() {
-                s.prefetch_at(eight(r), PANEL_ROWS * row.bytes.len());
+        for index in 0..full.len() {
+            for (row, (full, _)) in rows.iter().zip(&blocks) {
+                s.prefetch_at(&full[index], PANEL_ROWS * row.bytes.len());
             }
-            pack_super::<S, F>(s, panel, index, eight);
+            pack_super::<S, F>(s, panel, index, |r| &blocks[r].0[index]);
         }
-        if !blocks.is_multiple_of(8) {
-            let last = rows.map(|row| padded::<F>(&F::blocks(row.bytes)[blocks / 8 * 8..]));
-            pack_super::<S, F>(s, panel, supers - 1, |r| &last[r]);
+        if !rest.is_empty() {
+            let last = blocks.map(|(_, rest)| padded::<F>(rest));
+            pack_super::<S, F>(s, panel, full.len(), |r| &last[r]);
         }
     }
 
@@ -117,10 +117,10 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
                 for n in 0..N {
                     a[n] = group(&x[n].q, j);
                 }
-                let products = match (F::FOUR_BITS, F::SIGNED) {
-                    (true, _) => s.rows_u4_scaled(w, a, s.splat_i32(1)),
-                    (_, true) => s.rows_i8(w, a, x.map(|x| x.offsets[j])),
-                    (_, false) => s.rows_u7(w, a),
+                let products = if F::FOUR_BITS {
+                    s.rows_u4_scaled(w, a, s.splat_i32(1))
+                } else {
+                    s.rows(F::SIGNED, w, a, x.map(|x| x.offsets[j]))
                 };
                 for n in 0..N {
                     let scale = s.mul(s.load(scale), s.splat(x[n].scales[j]));

@@ -17,7 +17,7 @@
 //! form:
 //!
 //! - AVX2 sums weights of at most four bits in 16 bits over a group, which halves the instructions (`rows_u4_scaled`);
-//! - AVX-512 multiplies bytes with a sign as `w + 128` without one and begins with what that is too much (`rows_i8`), and takes
+//! - AVX-512 multiplies bytes with a sign as `w + 128` without one and begins with what that is too much (`rows`), and takes
 //!   eight activation rows a tile, since four sums wait for each other (Q6_K, 512 rows, on a Zen 5 core: 188 to 226);
 //! - a step of weights is a cache line: loads across two lines take twice as long (Q4_0: 221 to 244);
 //! - sixteen rows are turned in registers, their integer scales too, and blocks are not copied first (AVX-512, eight rows:

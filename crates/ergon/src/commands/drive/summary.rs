@@ -247,6 +247,7 @@ pub(super) fn summary(
     for row in &rows {
         words.add(&row.reasoning_parts);
     }
+    let all_words = words.all();
     let count = |holds: fn(&Row) -> bool| rows.iter().filter(|row| holds(row)).count();
     let part = |of: fn(&super::record::StageMs) -> f64| latency(steps.iter().map(of).collect());
     Summary {
@@ -267,8 +268,8 @@ pub(super) fn summary(
         red_lights: rows.iter().map(|row| row.red_lights).sum(),
         instructions_obeyed: count(|row| row.instruction_obeyed == Some(true)),
         instructions_judged: count(|row| row.instruction_obeyed.is_some()),
-        reasoning_right: words.all().right,
-        reasoning_claims: words.all().claims,
+        reasoning_right: all_words.right,
+        reasoning_claims: all_words.claims,
         reasoning_parts: words,
         gate_interventions: rows.iter().map(|row| row.gate_interventions).sum(),
         deadline_misses: rows.iter().map(|row| row.deadline_misses).sum(),
