@@ -26,7 +26,8 @@ def shapes(c):
         linear(f"{name}.down_proj", hidden, width)
 
     h = v["hidden"]
-    linear("vision_model.embeddings.patch_in", v["stem"], v["patch_values"], True)
+    linear("vision_model.embeddings.cell_in", v["cell_channels"], v["cell_values"], True)
+    linear("vision_model.embeddings.patch_in", v["stem"], v["patch_values"] // v["cell_values"] * v["cell_channels"], True)
     linear("vision_model.embeddings.patch_out", h, v["stem"], True)
     out["vision_model.embeddings.position_embedding.weight"] = (patches(v), h)
     for i in range(v["layers"]):
@@ -116,7 +117,9 @@ def merged(v):
 def vision(p, c, pixels):
     v, eps = c["vision"], c["rms_norm_eps"]
     name = "vision_model.embeddings"
-    x = F.linear(pixels, p[f"{name}.patch_in.weight"], p[f"{name}.patch_in.bias"])
+    x = F.linear(pixels.unflatten(-1, (-1, v["cell_values"])), p[f"{name}.cell_in.weight"], p[f"{name}.cell_in.bias"])
+    x = F.gelu(x, approximate="tanh").flatten(-2)
+    x = F.linear(x, p[f"{name}.patch_in.weight"], p[f"{name}.patch_in.bias"])
     x = F.linear(F.gelu(x, approximate="tanh"), p[f"{name}.patch_out.weight"], p[f"{name}.patch_out.bias"])
     x = x + p[f"{name}.position_embedding.weight"]
     for i in range(v["layers"]):

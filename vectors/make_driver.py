@@ -26,7 +26,7 @@ def shape(kind):
     """config.json of the driver."""
     tiny = kind == "tiny"
     cameras = [("front", 48, 32), ("rear", 16, 16), ("left", 32, 16)] if tiny else [
-        ("front", 192, 96), ("rear", 96, 32), ("left", 64, 32), ("right", 64, 32)]
+        ("front", 192, 96), ("far", 128, 64), ("rear", 96, 32), ("left", 64, 32), ("right", 64, 32)]
     horizon = 16
     return dict(
         architectures=["ErgonDriverForAction"], model_type="ergon_driver",
@@ -41,7 +41,7 @@ def shape(kind):
             hidden_act="silu", attention_bias=False),
         vision_config=dict(
             cameras=[dict(name=name, width=width, height=height) for name, width, height in cameras], patch_size=8 if tiny else 16, num_channels=4,
-            hidden_size=24 if tiny else 128, stem_size=40 if tiny else 256, num_hidden_layers=2 if tiny else 4, num_attention_heads=2 if tiny else 4,
+            hidden_size=24 if tiny else 128, stem_cell_size=4, stem_channels=10 if tiny else 32, stem_size=40 if tiny else 256, num_hidden_layers=2 if tiny else 4, num_attention_heads=2 if tiny else 4,
             intermediate_size=32 if tiny else 256, rms_norm_eps=1e-6, spatial_merge_size=2, frame_gap_s=0.4),
         action_config=dict(
             horizon=horizon, action_dim=2, step_s=0.25, hidden_size=16 if tiny else 128, num_hidden_layers=2 if tiny else 3,
@@ -67,7 +67,9 @@ def tensor_shapes(config):
         linear(stem + ".up_proj", inner, hidden, False)
         linear(stem + ".down_proj", hidden, inner, False)
 
-    linear("vision_model.embeddings.patch_in", vision["stem_size"], vision["patch_size"] ** 2 * vision["num_channels"])
+    cell = vision["stem_cell_size"]
+    linear("vision_model.embeddings.cell_in", vision["stem_channels"], cell**2 * vision["num_channels"])
+    linear("vision_model.embeddings.patch_in", vision["stem_size"], (vision["patch_size"] // cell) ** 2 * vision["stem_channels"])
     linear("vision_model.embeddings.patch_out", vh, vision["stem_size"])
     shapes["vision_model.embeddings.position_embedding.weight"] = (num_patches(vision), vh)
     for i in range(vision["num_hidden_layers"]):
@@ -172,14 +174,18 @@ class Reference:
     def see(self, pictures, earlier):
         """u8 [height, width, 3] per camera -> image tokens."""
         vision = self.config["vision_config"]
-        side, eps, heads = vision["patch_size"], vision["rms_norm_eps"], vision["num_attention_heads"]
+        side, cell, eps, heads = vision["patch_size"], vision["stem_cell_size"], vision["rms_norm_eps"], vision["num_attention_heads"]
         patches = []
         for now, then in zip(pictures, earlier):
             then = then.to(torch.int32)
             gray = (77 * then[..., 0] + 150 * then[..., 1] + 29 * then[..., 2]) >> 8
             four = torch.cat([now.float(), gray[..., None].float()], -1) / 127.5 - 1
             rows, columns = four.shape[0] // side, four.shape[1] // side
-            patches.append(four.view(rows, side, columns, side, 4).transpose(1, 2).reshape(rows * columns, -1))
+            # The first product is a convolution as wide as its stride, over pixels as they lie; its weight is stored flat: rows, columns, channels.
+            kernel = self.w["vision_model.embeddings.cell_in.weight"].view(-1, cell, cell, 4).permute(0, 3, 1, 2)
+            cells = F.conv2d(four.permute(2, 0, 1)[None], kernel, self.w["vision_model.embeddings.cell_in.bias"], stride=cell)
+            cells, inside = F.gelu(cells, approximate="tanh")[0].permute(1, 2, 0), side // cell
+            patches.append(cells.view(rows, inside, columns, inside, -1).transpose(1, 2).reshape(rows * columns, -1))
         x = self.linear("vision_model.embeddings.patch_in", torch.cat(patches))
         x = self.linear("vision_model.embeddings.patch_out", F.gelu(x, approximate="tanh"))
         x = x + self.w["vision_model.embeddings.position_embedding.weight"]

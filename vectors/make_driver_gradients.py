@@ -15,7 +15,7 @@ import driver_network
 
 # The `tiny` network of crates/ergon-train/src/driver/tests/mod.rs.
 TINY = {
-    "vision": {"cameras": [(4, 2), (2, 2)], "patch_values": 12, "stem": 10, "hidden": 8, "layers": 2, "heads": 2,
+    "vision": {"cameras": [(4, 2), (2, 2)], "patch_values": 12, "cell_values": 4, "cell_channels": 5, "stem": 10, "hidden": 8, "layers": 2, "heads": 2,
                "intermediate": 12, "merge": 2},
     "decoder": {"vocab": 20, "hidden": 16, "layers": 2, "heads": 2, "kv_lora_rank": 6, "nope": 4, "rope": 4, "v_head": 6,
                 "intermediate": 20, "dense_layers": 1, "experts": 4, "experts_per_token": 2, "shared_experts": 1,

@@ -28,7 +28,8 @@ def sizes():
     side = v["patch_size"]
     return {
         "vision": {"cameras": [(c["width"] // side, c["height"] // side) for c in v["cameras"]],
-                   "patch_values": side * side * v["num_channels"], "stem": v["stem_size"], "hidden": v["hidden_size"],
+                   "patch_values": side * side * v["num_channels"], "cell_values": v["stem_cell_size"] ** 2 * v["num_channels"],
+                   "cell_channels": v["stem_channels"], "stem": v["stem_size"], "hidden": v["hidden_size"],
                    "layers": v["num_hidden_layers"], "heads": v["num_attention_heads"],
                    "intermediate": v["intermediate_size"], "merge": v["spatial_merge_size"]},
         "decoder": {"vocab": t["vocab_size"], "hidden": t["hidden_size"], "layers": t["num_hidden_layers"],

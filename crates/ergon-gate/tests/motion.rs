@@ -192,6 +192,31 @@ fn others_are_kept_clear_of() {
 }
 
 #[test]
+fn late_contact_may_be_foreseen_while_a_stop_prevents_it() {
+    let crossing = |x_m, y_m| {
+        let mut car = car(9, x_m, y_m, 10.0);
+        car.state.heading_rad = std::f64::consts::FRAC_PI_2;
+        [car]
+    };
+    // They would meet after 2.5 s. At 15 m/s a stop keeps away, at 25 m/s it does not.
+    assert!(refused_by(straight(15.0, 0.0), &scene(15.0, &crossing(40.0, -27.0), &[])).is_empty());
+    let fast = crossing(58.0, -26.0);
+    assert_eq!(refused_by(straight(25.0, 0.0), &scene(25.0, &fast, &[])), [Rule::Collision]);
+    // A plan that brakes harder than that stop is not helped by it, however far is looked.
+    let braking = straight(25.0, -5.0);
+    for horizon_s in [3.0, 4.0] {
+        let limits = MotionLimits { horizon_s, ..MotionLimits::default() };
+        assert!(check(braking.clone(), &scene(25.0, &crossing(49.7, -30.65), &[]), &limits).is_err());
+    }
+    // Nor one whose stop is run into by another that the plan would have left behind.
+    let chased = [crossing(40.0, -27.0)[0].clone(), crossing(33.5, -30.0)[0].clone()];
+    assert_eq!(refused_by(straight(15.0, 0.0), &scene(15.0, &chased, &[])), [Rule::Collision]);
+    // Whoever wants all three seconds to be sure gets them.
+    let sure = MotionLimits { sure_s: 3.0, ..MotionLimits::default() };
+    assert!(check(straight(15.0, 0.0), &scene(15.0, &crossing(40.0, -27.0), &[]), &sure).is_err());
+}
+
+#[test]
 fn who_follows_in_a_bend_is_expected_to_brake() {
     // On a circle to the right of 20 m radius about (0, -20), as the ego vehicle, `angle` behind it and faster.
     let behind = |angle: f64| {
@@ -287,6 +312,7 @@ fn tightened(factor: f64) -> Vec<MotionLimits> {
         change(&|l| l.jump_max_m *= less),
         change(&|l| l.overhang_max_m *= less),
         change(&|l| l.horizon_s *= more),
+        change(&|l| l.sure_s *= more),
         change(&|l| l.clearance_m *= more),
         change(&|l| l.response_time_s *= more),
         change(&|l| l.rss_acceleration_max_mps2 *= more),

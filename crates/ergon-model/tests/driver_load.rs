@@ -95,6 +95,9 @@ fn configurations_that_contradict_themselves_are_refused() {
         ("/vision_config/patch_size", json!(0)),
         ("/vision_config/patch_size", json!(7)),
         ("/vision_config/spatial_merge_size", json!(3)),
+        ("/vision_config/stem_cell_size", json!(0)),
+        ("/vision_config/stem_cell_size", json!(3)),
+        ("/vision_config/stem_channels", json!(0)),
         ("/vision_config/num_channels", json!(3)),
         ("/vision_config/num_attention_heads", json!(5)),
         ("/vision_config/num_hidden_layers", json!(1_000_000_000)),
@@ -127,6 +130,7 @@ fn keys_that_are_not_there_are_named() {
     let whole = config();
     for (object, key) in [
         ("/vision_config", "stem_size"),
+        ("/vision_config", "stem_cell_size"),
         ("/vision_config", "cameras"),
         ("/vision_config/cameras/0", "height"),
         ("/action_config", "scale_x"),

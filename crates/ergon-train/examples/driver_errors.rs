@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use ergon_checkpoint::{Checkpoint, Tokenizer};
 use ergon_kernels::Cpu;
-use ergon_model::{Driver, DriverStep, LogitsWanted, scale_pixels};
+use ergon_model::{Driver, DriverStep, LogitsWanted, STATE_DIM, scale_pixels};
 use ergon_train::driver::{Sample, SampleStore, driver_config, network_config};
 use ergon_world::task::PERCEPTION;
 
@@ -35,8 +35,10 @@ fn main() {
         scale_pixels(&sample.pixels, &mut patches);
         driver.see(&cpu, &patches, &mut step);
         let prompt = [&[tags[0]][..], &sample.instruction, &[tags[1]]].concat();
-        let (state, hint) =
-            (sample.state[..].try_into().expect("8"), sample.hint[..].try_into().expect("28"));
+        let (state, hint) = (
+            sample.state[..STATE_DIM].try_into().expect("a state"),
+            sample.hint[..].try_into().expect("a hint"),
+        );
         let mut planned = |own: bool, step: &mut DriverStep| {
             driver.read(&cpu, state, hint, &prompt, step).expect("read");
             let mut seen = Vec::new();

@@ -34,6 +34,9 @@ pub struct MotionLimits {
     pub overhang_max_m: f64,
     /// Which part of a plan is held against the limits of motion, others and the road's edge. Tighter: more.
     pub horizon_s: f64,
+    /// Contact that is foreseen after this time is let pass as long as a stop that begins half a second from now leads to none
+    /// within the horizon (Autoware's trajectory filter accepts whatever comes after 2 s). Tighter: more.
+    pub sure_s: f64,
     /// Least gap between the boxes for the collision rule. Tighter: more.
     pub clearance_m: f64,
     /// The gate's own latency: how long until a decision shows; the response time of RSS. Tighter: more.
@@ -78,6 +81,7 @@ impl Default for MotionLimits {
             jump_max_m: 1.0,
             overhang_max_m: 0.05,
             horizon_s: 3.0,
+            sure_s: 2.0,
             clearance_m: 0.1,
             response_time_s: 0.1,
             rss_acceleration_max_mps2: 3.5,
@@ -134,6 +138,7 @@ impl MotionLimits {
             ("jump_max_m", self.jump_max_m),
             ("overhang_max_m", self.overhang_max_m),
             ("horizon_s", self.horizon_s),
+            ("sure_s", self.sure_s),
             ("clearance_m", self.clearance_m),
             ("response_time_s", self.response_time_s),
             ("rss_acceleration_max_mps2", self.rss_acceleration_max_mps2),

@@ -47,7 +47,11 @@ pub struct VisionConfig {
     pub num_channels: usize,
     /// Width of the encoder.
     pub hidden_size: usize,
-    /// Width between the two matrices that embed a patch.
+    /// Side in pixels of the cells that a patch is read in first: a convolution as wide as its stride.
+    pub stem_cell_size: usize,
+    /// Values of a cell after that.
+    pub stem_channels: usize,
+    /// Width between the two matrices that make a patch of its cells.
     pub stem_size: usize,
     /// Layers.
     pub num_hidden_layers: usize,
@@ -127,6 +131,16 @@ impl VisionConfig {
     /// Values of a patch.
     pub fn patch_len(&self) -> usize {
         self.patch_size * self.patch_size * self.num_channels
+    }
+
+    /// Values of a cell of a patch.
+    pub fn cell_len(&self) -> usize {
+        self.stem_cell_size * self.stem_cell_size * self.num_channels
+    }
+
+    /// Cells of a patch.
+    pub fn cells_of_patch(&self) -> usize {
+        (self.patch_size / self.stem_cell_size).pow(2)
     }
 
     /// Patches that are merged into one token.
@@ -223,11 +237,18 @@ impl VisionConfig {
             multiple("vision_config.cameras.height", camera.height, cell)?;
         }
         within("number of patches of all cameras", self.num_patches(), MAX_PATCHES)?;
+        divides("vision_config.stem_cell_size", self.stem_cell_size, "patch_size", self.patch_size)?;
+        within("vision_config.stem_channels", self.stem_channels, MAX_WIDTH)?;
         within("vision_config.stem_size", self.stem_size, MAX_WIDTH)?;
         within("vision_config.num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)?;
         within("vision_config.hidden_size", self.hidden_size, MAX_WIDTH)?;
         within("vision_config.intermediate_size", self.intermediate_size, MAX_WIDTH)?;
-        divisor("vision_config.num_attention_heads", self.num_attention_heads, self.hidden_size)?;
+        divides(
+            "vision_config.num_attention_heads",
+            self.num_attention_heads,
+            "hidden_size",
+            self.hidden_size,
+        )?;
         positive("vision_config.rms_norm_eps", f64::from(self.rms_norm_eps))?;
         positive("vision_config.frame_gap_s", self.frame_gap_s)
     }
@@ -242,7 +263,12 @@ impl ActionConfig {
         within("action_config.hidden_size", self.hidden_size, MAX_WIDTH)?;
         multiple("action_config.hidden_size", self.hidden_size, 2)?;
         within("action_config.intermediate_size", self.intermediate_size, MAX_WIDTH)?;
-        divisor("action_config.num_attention_heads", self.num_attention_heads, self.hidden_size)?;
+        divides(
+            "action_config.num_attention_heads",
+            self.num_attention_heads,
+            "hidden_size",
+            self.hidden_size,
+        )?;
         positive("action_config.rms_norm_eps", f64::from(self.rms_norm_eps))?;
         within("action_config.num_inference_steps", self.num_inference_steps, MAX_FLOW_STEPS)?;
         exactly("length of action_config.scale_x", self.scale_x.len(), self.horizon)?;
@@ -269,11 +295,11 @@ fn multiple(key: &'static str, found: usize, of: usize) -> Result<(), ConfigErro
     }
 }
 
-fn divisor(key: &'static str, found: usize, of: usize) -> Result<(), ConfigError> {
+fn divides(key: &'static str, found: usize, whole: &str, of: usize) -> Result<(), ConfigError> {
     if found > 0 && of.is_multiple_of(found) {
         Ok(())
     } else {
-        Err(value(key, found, format!("expected a divisor of hidden_size {of}")))
+        Err(value(key, found, format!("expected a divisor of {whole} {of}")))
     }
 }
 
@@ -296,6 +322,8 @@ fn vision(metadata: &Metadata) -> Result<VisionConfig, ConfigError> {
         patch_size: of("patch_size")?,
         num_channels: of("num_channels")?,
         hidden_size: of("hidden_size")?,
+        stem_cell_size: of("stem_cell_size")?,
+        stem_channels: of("stem_channels")?,
         stem_size: of("stem_size")?,
         num_hidden_layers: of("num_hidden_layers")?,
         num_attention_heads: of("num_attention_heads")?,

@@ -54,9 +54,9 @@ pub enum ProcessorError {
     },
 }
 
-/// Writes the patches of an observation, one byte a value, `[num_patches, patch_size, patch_size, 4]`: cameras in
-/// order, the patches of each row by row, in a patch pixels row by row. A pixel is red, green, blue, and the luminance
-/// of the earlier frame. This is also how training data are kept.
+/// Writes the patches of an observation, one byte a value, `[num_patches, cells_of_patch, cell_len]`: cameras in order, the
+/// patches of each row by row, in a patch its cells row by row, in a cell its pixels row by row. A pixel is red, green,
+/// blue, and the luminance of the earlier frame. This is also how training data are kept.
 ///
 /// # Errors
 /// There is not one picture of the right size for each camera.
@@ -71,10 +71,17 @@ pub fn patch_bytes(
     patches.clear();
     for (camera, (frame, earlier)) in config.cameras.iter().zip(frames.iter().zip(earlier_frames)) {
         let (columns, rows) = camera.patch_grid(config.patch_size);
-        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
-            for y in row * config.patch_size..(row + 1) * config.patch_size {
-                let start = (y * camera.width + column * config.patch_size) * 3;
-                let line = start..start + config.patch_size * 3;
+        let (side, cell) = (config.patch_size, config.stem_cell_size);
+        let grid = |rows: usize, columns: usize| {
+            (0..rows).flat_map(move |row| (0..columns).map(move |column| (row, column)))
+        };
+        for ((row, column), (cell_row, cell_column)) in grid(rows, columns)
+            .flat_map(|patch| grid(side / cell, side / cell).map(move |cell| (patch, cell)))
+        {
+            let (top, left) = (row * side + cell_row * cell, column * side + cell_column * cell);
+            for y in top..top + cell {
+                let start = (y * camera.width + left) * 3;
+                let line = start..start + cell * 3;
                 let now = frame.rgb[line.clone()].as_chunks::<3>().0;
                 let then = earlier.rgb[line].as_chunks::<3>().0;
                 for (now, then) in now.iter().zip(then) {
@@ -154,10 +161,12 @@ mod tests {
     fn config() -> VisionConfig {
         let camera = |name: &str, width, height| CameraConfig { name: name.into(), width, height };
         VisionConfig {
-            cameras: vec![camera("front", 8, 4), camera("rear", 4, 4)],
-            patch_size: 2,
+            cameras: vec![camera("front", 16, 8), camera("rear", 8, 8)],
+            patch_size: 4,
             num_channels: 4,
             hidden_size: 8,
+            stem_cell_size: 2,
+            stem_channels: 3,
             stem_size: 8,
             num_hidden_layers: 1,
             num_attention_heads: 1,
@@ -177,19 +186,19 @@ mod tests {
     #[test]
     fn patches_are_in_the_stated_order() {
         let config = config();
-        let frames = [frame(8, 4, 0), frame(4, 4, 1)];
-        let earlier = [frame(8, 4, 2), frame(4, 4, 3)];
+        let frames = [frame(16, 8, 0), frame(8, 8, 1)];
+        let earlier = [frame(16, 8, 2), frame(8, 8, 3)];
         let mut patches = Vec::new();
         patch_bytes(&config, &frames, &earlier, &mut patches).unwrap();
         assert_eq!(patches.len(), config.num_patches() * config.patch_len());
-        // Camera 0 has 4 x 2 patches; patch 6 is row 1, column 2; its pixel (1, 0) is at x = 4, y = 3.
-        let at = 6 * 16 + 2 * 4;
-        let pixel = (3 * 8 + 4) * 3;
+        // Camera 0 has 4 x 2 patches; patch 6 begins at x = 8, y = 4, its last cell at x = 10, y = 6; the second pixel there.
+        let at = 6 * 64 + 3 * 16 + 4;
+        let pixel = (6 * 16 + 11) * 3;
         assert_eq!(patches[at..at + 3], frames[0].rgb[pixel..pixel + 3]);
         let [r, g, b] = [0, 1, 2].map(|channel| u32::from(earlier[0].rgb[pixel + channel]));
         assert_eq!(u32::from(patches[at + 3]), (77 * r + 150 * g + 29 * b) / 256);
         // The second camera begins after the eight patches of the first.
-        assert_eq!(patches[8 * 16..8 * 16 + 3], frames[1].rgb[..3]);
+        assert_eq!(patches[8 * 64..8 * 64 + 3], frames[1].rgb[..3]);
     }
 
     #[test]
@@ -202,13 +211,13 @@ mod tests {
     #[test]
     fn pictures_that_do_not_fit_are_named() {
         let config = config();
-        let good = [frame(8, 4, 0), frame(4, 4, 1)];
+        let good = [frame(16, 8, 0), frame(8, 8, 1)];
         let mut patches = Vec::new();
         let error = patch_bytes(&config, &good[..1], &good, &mut patches).unwrap_err();
         assert_eq!(error, ProcessorError::FrameCount { which: "pictures", found: 1, expected: 2 });
-        let turned = [frame(8, 4, 0), frame(2, 8, 1)];
+        let turned = [frame(16, 8, 0), frame(4, 16, 1)];
         let message = patch_bytes(&config, &good, &turned, &mut patches).unwrap_err().to_string();
-        assert!(message.contains("rear") && message.contains("2x8"), "{message}");
+        assert!(message.contains("rear") && message.contains("4x16"), "{message}");
         let cut = [Frame { rgb: vec![0; 5], ..good[0].clone() }, good[1].clone()];
         assert!(patch_bytes(&config, &cut, &good, &mut patches).is_err());
     }

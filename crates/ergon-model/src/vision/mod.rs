@@ -1,7 +1,10 @@
 //! The vision encoder: patches of all cameras to the tokens that the decoder reads.
 //!
-//! A patch passes two matrices with a GELU between, gets its learned position, and then attends, layer by layer, to the
-//! patches of every camera. In the end neighbouring patches are merged (as Qwen2-VL does, arXiv 2409.12191), which makes
+//! A patch is read in cells of a few pixels, each by the same matrix, so that a lamp of two pixels looks alike wherever it
+//! is (a convolution as wide as its stride; that convolutions in front help such encoders is known: Xiao et al., "Early
+//! Convolutions Help Transformers See Better", 2021, arXiv 2106.14881). Two more matrices make one vector of the cells, each
+//! after a GELU. The patch gets its learned position, and then attends, layer by layer, to the patches of every camera. In
+//! the end neighbouring patches are merged (as Qwen2-VL does, arXiv 2409.12191), which makes
 //! a quarter as many tokens of four times the width, and projected to the decoder's width.
 
 use ergon_kernels::{ActivationBuffer, Cpu, ops};
@@ -19,7 +22,9 @@ const NAMES: BlockNames = BlockNames { norm1: "layer_norm1", out: "out_proj", no
 /// The encoder's weights.
 pub(crate) struct VisionEncoder {
     config: VisionConfig,
-    /// `[stem_size, patch_len]` with bias
+    /// `[stem_channels, cell_len]` with bias
+    cell_in: Linear,
+    /// `[stem_size, cells_of_patch * stem_channels]` with bias
     patch_in: Linear,
     /// `[hidden_size, stem_size]` with bias
     patch_out: Linear,
@@ -35,9 +40,9 @@ pub(crate) struct VisionEncoder {
 /// Buffers of one pass.
 #[derive(Default)]
 pub(crate) struct VisionScratch {
-    /// `[patches, stem_size]`
+    /// `[patches, cells_of_patch, stem_channels]`, then `[patches, stem_size]`
     stem: Vec<f32>,
-    /// `[patches, stem_size]`
+    /// The same after the GELU.
     activated: Vec<f32>,
     /// `[patches, hidden_size]`
     hidden: Vec<f32>,
@@ -57,6 +62,7 @@ impl VisionEncoder {
         text_hidden: usize,
     ) -> Result<VisionEncoder, ModelError> {
         let (hidden, stem) = (config.hidden_size, config.stem_size);
+        let cells = config.cells_of_patch() * config.stem_channels;
         let embeddings = |part: &str| format!("vision_model.embeddings.{part}");
         let layer = |index: usize| {
             let stem = format!("vision_model.encoder.layers.{index}");
@@ -65,7 +71,8 @@ impl VisionEncoder {
         let merged = hidden * config.merged_patches();
         Ok(VisionEncoder {
             config: config.clone(),
-            patch_in: biased(binder, &embeddings("patch_in"), stem, config.patch_len())?,
+            cell_in: biased(binder, &embeddings("cell_in"), config.stem_channels, config.cell_len())?,
+            patch_in: biased(binder, &embeddings("patch_in"), stem, cells)?,
             patch_out: biased(binder, &embeddings("patch_out"), hidden, stem)?,
             positions: binder
                 .whole_floats(&embeddings("position_embedding.weight"), &[config.num_patches(), hidden])?,
@@ -86,15 +93,20 @@ impl VisionEncoder {
         let config = &self.config;
         let (count, width) = (config.num_patches(), config.hidden_size);
         let VisionScratch { stem, activated, hidden, normed, merged, kv, block, activations } = scratch;
-        let stem = sized(stem, count * config.stem_size);
-        let formats = [self.patch_in.weight.format()];
-        let x = activations.prepare(cpu, patches, config.patch_len(), formats);
-        linear(cpu, &self.patch_in, x, stem);
-        let activated = sized(activated, stem.len());
-        ops::gelu_forward(cpu.isa, stem, activated);
+        let mut stage = |layer: &Linear, (x, x_width): (&[f32], usize), out: &mut [f32]| {
+            linear(cpu, layer, activations.prepare(cpu, x, x_width, [layer.weight.format()]), out);
+        };
+        let cells = config.cells_of_patch() * config.stem_channels;
+        let cell_values = sized(stem, count * cells);
+        stage(&self.cell_in, (patches, config.cell_len()), cell_values);
+        let active_cells = sized(activated, cell_values.len());
+        ops::gelu_forward(cpu.isa, cell_values, active_cells);
+        let patch_values = sized(stem, count * config.stem_size);
+        stage(&self.patch_in, (active_cells, cells), patch_values);
+        let active_patches = sized(activated, patch_values.len());
+        ops::gelu_forward(cpu.isa, patch_values, active_patches);
         let hidden = sized(hidden, count * width);
-        let x = activations.prepare(cpu, activated, config.stem_size, [self.patch_out.weight.format()]);
-        linear(cpu, &self.patch_out, x, hidden);
+        stage(&self.patch_out, (active_patches, config.stem_size), hidden);
         ops::add_in_place(cpu, hidden, &self.positions);
 
         for layer in &self.layers {

@@ -17,6 +17,9 @@ use super::collect::SampleKind;
 
 /// Part of the episodes whose instruction is drawn from all, and not by what roads usually ask.
 const CHOSEN_PART: f64 = 0.4;
+/// Part of the other episodes that are on streets with junctions, beside those that the seed puts there: lights and turns
+/// are rare elsewhere.
+const STREETS_PART: f64 = 0.25;
 /// Part of the other episodes whose task is to be somewhere in time.
 const GOAL_EPISODES_PART: f64 = 0.5;
 /// Part of the moments that are given a goal, and part of those that are given other words.
@@ -49,8 +52,11 @@ impl Start {
             options.instruction = Some(any_instruction(rng));
             let dense = rng.chance(0.4);
             options.kind = options.kind.or(dense.then_some(RoadKind::DenseHighway));
-        } else if options.density.is_none() && rng.chance(0.2) {
-            options.density = Some(rng.range(0.3, 1.6));
+        } else {
+            options.kind = options.kind.or(rng.chance(STREETS_PART).then_some(RoadKind::Urban));
+            if options.density.is_none() && rng.chance(0.2) {
+                options.density = Some(rng.range(0.3, 1.6));
+            }
         }
         let mut episode = episode::generate(seed, &options);
         let mut turns = Vec::new();

@@ -21,6 +21,7 @@ use ergon_world::world::World;
 use ergon_world::{Rng, follow, vehicle};
 
 use super::asked::{Asked, Start};
+use super::turning::turning_features;
 use super::{Sample, Vocabulary};
 
 /// Time between samples; the student's plan is driven for as long.
@@ -195,7 +196,7 @@ impl Collector<'_> {
         let (waypoints, valid) = self.waypoints(ego, right);
         Ok(Sample {
             pixels,
-            state: state_features(ego).to_vec(),
+            state: [&state_features(ego)[..], &turning_features(ego)].concat(),
             hint: hint_features(&hint, ego.speed_mps).to_vec(),
             instruction: self.vocabulary.encode(&task.text)?,
             reasoning: self.vocabulary.encode(&task::describe(&truth, task.language))?,

@@ -16,6 +16,10 @@ pub struct VisionSizes {
     pub cameras: Vec<CameraSizes>,
     /// Values of a patch: rows times columns times channels.
     pub patch_values: usize,
+    /// Values of a cell of a patch.
+    pub cell_values: usize,
+    /// Values of a cell after the first product.
+    pub cell_channels: usize,
     /// Width between the two products of the stem.
     pub stem: usize,
     /// Width of the encoder.
@@ -34,6 +38,11 @@ impl VisionSizes {
     /// Patches of all cameras.
     pub fn patches(&self) -> usize {
         self.cameras.iter().map(|camera| camera.columns * camera.rows).sum()
+    }
+
+    /// Cells of a patch.
+    pub fn cells(&self) -> usize {
+        self.patch_values / self.cell_values
     }
 
     /// Image tokens of all cameras.
@@ -120,6 +129,8 @@ pub struct NetworkConfig {
     pub action: ActionSizes,
     /// Values of the vehicle's own state.
     pub state_dim: usize,
+    /// So many at the end of them are there while learning only; the exported network has no place for them.
+    pub state_learning_only: usize,
     /// Values of the goal hint.
     pub hint_dim: usize,
     /// Scalars that the perception head predicts.
@@ -150,10 +161,23 @@ impl NetworkConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let (v, d, a) = (&self.vision, &self.decoder, &self.action);
         let whole = |n: usize, of: usize| n > 0 && of > 0 && of.is_multiple_of(n);
+        let c_state = self.state_dim;
         let vocab = self.special.bos.max(self.special.think).max(self.special.end_think) as usize;
         let rules = [
+            (
+                "cell values",
+                v.cell_values,
+                whole(v.cell_values, v.patch_values),
+                "must divide those of a patch",
+            ),
             ("vision heads", v.heads, whole(v.heads, v.hidden), "must divide the hidden size"),
             ("action heads", a.heads, whole(a.heads, a.hidden), "must divide the hidden size"),
+            (
+                "state values",
+                c_state,
+                self.state_learning_only < self.state_dim,
+                "must be more than those for learning only",
+            ),
             ("action hidden size", a.hidden, a.hidden.is_multiple_of(2), "must be even"),
             ("rotary width", d.rope, d.rope.is_multiple_of(2), "must be even"),
             ("experts per token", d.experts_per_token, d.experts_per_token <= d.experts, "are too many"),

@@ -45,14 +45,16 @@ fn format_of(kind: TensorKind) -> WeightFormat {
 }
 
 fn bytes_of(tensor: &TensorInfo, values: &[f32]) -> Vec<u8> {
+    let (columns, kept) = tensor.row();
+    let values = values.chunks_exact(columns).flat_map(|row| &row[..kept]);
     match format_of(tensor.kind) {
-        WeightFormat::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|value| f32_to_bf16(*value).to_le_bytes()).collect(),
+        WeightFormat::F32 => values.flat_map(|value| value.to_le_bytes()).collect(),
+        _ => values.flat_map(|value| f32_to_bf16(*value).to_le_bytes()).collect(),
     }
 }
 
 impl Trainer {
-    /// Writes the averaged weights, with the given `config.json` and `tokenizer.json`, as a model folder. Files that are
+    /// Writes the averaged weights, without what is there while learning only, with the given `config.json` and `tokenizer.json`, as a model folder. Files that are
     /// there are replaced; the weights last.
     ///
     /// # Errors
@@ -71,7 +73,7 @@ impl Trainer {
         }
         let tensors = self.network().layout().tensors();
         let specs = tensors.iter().map(|tensor| {
-            TensorSpec::of_format(&tensor.name, format_of(tensor.kind), &tensor.shape)
+            TensorSpec::of_format(&tensor.name, format_of(tensor.kind), &tensor.stored_shape())
                 .ok_or_else(|| ExportError::Tensor { name: tensor.name.clone() })
         });
         let specs = specs.collect::<Result<Vec<_>, _>>()?;

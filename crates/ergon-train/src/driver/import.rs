@@ -66,21 +66,24 @@ impl Trainer {
 fn values(layout: &Layout, checkpoint: &Checkpoint, folder: &Path) -> Result<Vec<f32>, ImportError> {
     let mut values = vec![0.0; layout.len()];
     for tensor in layout.tensors() {
-        let (name, expected) = (&tensor.name, &tensor.shape);
+        let (name, expected) = (&tensor.name, tensor.stored_shape());
         let refused = |found: String| {
             let what = format!("tensor '{name}' {found}, the network's has the extents {expected:?}");
             ImportError::Shape { path: folder.to_path_buf(), what }
         };
         let stored = checkpoint.tensor(name).ok_or_else(|| refused("is missing".to_string()))?;
-        if stored.shape != tensor.shape {
+        if stored.shape != expected {
             return Err(refused(format!("has the extents {:?}", stored.shape)));
         }
         let format = stored.format.ok_or_else(|| refused(format!("is stored as {}", stored.dtype_name)))?;
-        let own = &mut values[tensor.range()];
-        dequantize_reference(format, &stored.data, own);
-        if own.iter().any(|value| !value.is_finite()) {
+        let (columns, kept) = tensor.row();
+        let mut found = vec![0.0; tensor.len() / columns * kept];
+        dequantize_reference(format, &stored.data, &mut found);
+        if found.iter().any(|value| !value.is_finite()) {
             return Err(refused("holds a value that is no number".to_string()));
         }
+        let rows = values[tensor.range()].chunks_exact_mut(columns);
+        rows.zip(found.chunks_exact(kept)).for_each(|(own, found)| own[..kept].copy_from_slice(found));
     }
     Ok(values)
 }

@@ -9,11 +9,14 @@ pub struct LossWeights {
     pub action: f32,
     /// Smooth absolute error of the perceived scalars.
     pub perception: f32,
+    /// How much what a light shows ([`ergon_world::task::LIGHTS`]) counts among them, by its squared error; `None`: as all others.
+    /// These numbers are mostly 0, and the absolute error of what is rare is least for one who always says 0.
+    pub lights: Option<f32>,
 }
 
 impl Default for LossWeights {
     fn default() -> LossWeights {
-        LossWeights { text: 0.2, action: 1.0, perception: 0.5 }
+        LossWeights { text: 0.3, action: 1.0, perception: 0.5, lights: None }
     }
 }
 

@@ -21,6 +21,7 @@ mod select;
 mod shape;
 mod store;
 mod trainer;
+mod turning;
 mod vision;
 mod vocabulary;
 

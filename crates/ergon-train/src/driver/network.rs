@@ -14,6 +14,7 @@ use super::loss::{LossWeights, Losses, smooth_absolute};
 use super::params::{Layout, TensorKind};
 use super::vision::{Vision, VisionTape};
 use ergon_kernels::{gemm::Write, ops};
+use ergon_world::task::LIGHTS;
 
 /// Longest sequence of the decoder.
 const MAX_POSITIONS: usize = 256;
@@ -91,6 +92,7 @@ impl Network {
             TwoLayers::new(b, names, [inputs, hidden, hidden], Activation::Silu)
         };
         let (state, hint) = (small("state_proj", config.state_dim), small("hint_proj", config.hint_dim));
+        builder.layout.keep_for_learning("state_proj.in.weight", config.state_learning_only);
         let embedding = builder.layout.add(
             "language_model.model.embed_tokens.weight".to_string(),
             &[config.decoder.vocab, hidden],
@@ -224,7 +226,7 @@ impl Network {
         Losses {
             text: self.text_loss(weights, factors.text, batch, work),
             action: self.action_loss(weights, factors.action, batch, work),
-            perception: self.perception_loss(weights, factors.perception, batch, work),
+            perception: self.perception_loss(weights, factors, batch, work),
         }
     }
 
@@ -318,7 +320,13 @@ impl Network {
         losses.sum()
     }
 
-    fn perception_loss(&self, weights: &Weights, factor: f32, batch: &Batch, work: &mut Workspace) -> f64 {
+    fn perception_loss(
+        &self,
+        weights: &Weights,
+        factors: LossWeights,
+        batch: &Batch,
+        work: &mut Workspace,
+    ) -> f64 {
         let (hidden, width) = (self.config.decoder.hidden, self.config.perception_dim);
         let RowsTape { input, rows, out } = &mut work.heads.perception;
         rows.clear();
@@ -329,14 +337,18 @@ impl Network {
         let mut loss = 0.0;
         let samples = scalars.chunks_exact_mut(width).zip(batch.perception.chunks_exact(width));
         for ((scalars, targets), share) in samples.zip(&batch.perception_shares) {
-            for (scalar, target) in scalars.iter_mut().zip(targets) {
+            for (index, (scalar, target)) in scalars.iter_mut().zip(targets).enumerate() {
                 if target.is_nan() {
                     *scalar = 0.0;
                     continue;
                 }
-                let (value, slope) = smooth_absolute(*scalar - target);
+                let d = *scalar - target;
+                let (value, slope) = match factors.lights.filter(|_| LIGHTS.contains(&index)) {
+                    Some(lights) => (lights * 0.5 * d * d, lights * d),
+                    None => smooth_absolute(d),
+                };
                 loss += f64::from(value * share);
-                *scalar = slope * share * factor;
+                *scalar = slope * share * factors.perception;
             }
         }
         loss

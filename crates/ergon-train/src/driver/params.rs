@@ -31,6 +31,8 @@ pub struct TensorInfo {
     pub offset: usize,
     /// Standard deviation of the first values; for vectors, the value itself.
     pub initial: f32,
+    /// So many columns at the end of each row are there while learning only: they are not stored.
+    pub learning_only: usize,
 }
 
 impl TensorInfo {
@@ -42,6 +44,21 @@ impl TensorInfo {
     /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Extents of what is stored.
+    pub fn stored_shape(&self) -> Vec<usize> {
+        let mut shape = self.shape.clone();
+        if let Some(columns) = shape.last_mut() {
+            *columns -= self.learning_only;
+        }
+        shape
+    }
+
+    /// Values of a row, and how many of them are stored.
+    pub fn row(&self) -> (usize, usize) {
+        let columns = self.shape.last().copied().unwrap_or_default();
+        (columns, columns - self.learning_only)
     }
 
     /// The place in the flat array.
@@ -75,10 +92,17 @@ impl Layout {
 
     pub(crate) fn add(&mut self, name: String, shape: &[usize], kind: TensorKind, initial: f32) -> usize {
         let offset = self.len;
-        let tensor = TensorInfo { name, shape: shape.to_vec(), kind, offset, initial };
+        let tensor = TensorInfo { name, shape: shape.to_vec(), kind, offset, initial, learning_only: 0 };
         self.len += tensor.len();
         self.tensors.push(tensor);
         offset
+    }
+
+    /// Leaves out the last `columns` of the rows of a tensor when it is stored.
+    pub(crate) fn keep_for_learning(&mut self, name: &str, columns: usize) {
+        let tensor =
+            self.tensors.iter_mut().find(|tensor| tensor.name == name).expect("a tensor of the layout");
+        tensor.learning_only = columns;
     }
 
     /// First values from a seed: normal for matrices and tables, constant for vectors. Each tensor has a stream of its

@@ -44,29 +44,32 @@ const CHECKPOINT_UPDATES: u64 = 400;
 /// One round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Round {
-    /// Episodes that are driven and kept.
+    /// Episodes that are driven and kept; with none, the round goes on with what is there.
     pub episodes: u64,
     /// Updates after them.
     pub updates: u64,
     /// How much the perceived numbers count in the loss. Their mean has no noise in it, unlike the action's, and it is
     /// what teaches the eye.
     pub perception: f32,
+    /// How much what lights show counts among them, as [`LossWeights::lights`].
+    pub lights: Option<f32>,
 }
 
 /// The rounds from nothing.
-pub const ROUNDS: [Round; 6] = [
-    Round { episodes: 2400, updates: 3000, perception: 5.0 },
-    Round { episodes: 480, updates: 1800, perception: 5.0 },
-    Round { episodes: 480, updates: 2200, perception: 5.0 },
-    Round { episodes: 480, updates: 2400, perception: 5.0 },
-    Round { episodes: 480, updates: 2600, perception: 5.0 },
-    Round { episodes: 480, updates: 5000, perception: 3.0 },
+pub const ROUNDS: [Round; 7] = [
+    Round { episodes: 2400, updates: 3000, perception: 5.0, lights: None },
+    Round { episodes: 480, updates: 1800, perception: 5.0, lights: None },
+    Round { episodes: 480, updates: 863, perception: 5.0, lights: None },
+    Round { episodes: 0, updates: 1337, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 480, updates: 2400, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 480, updates: 2600, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 480, updates: 5000, perception: 3.0, lights: Some(6.0) },
 ];
 /// The rounds from a model that drives already: fewer, at a lower rate.
 pub const TUNING_ROUNDS: [Round; 3] = [
-    Round { episodes: 800, updates: 700, perception: 5.0 },
-    Round { episodes: 240, updates: 800, perception: 5.0 },
-    Round { episodes: 240, updates: 1300, perception: 4.0 },
+    Round { episodes: 800, updates: 700, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 240, updates: 800, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 240, updates: 1300, perception: 4.0, lights: Some(4.0) },
 ];
 /// Highest learning rate from nothing and from a model.
 const PEAK_RATES: [f32; 2] = [1e-3, 4e-4];
@@ -215,9 +218,9 @@ impl<'a> Run<'a> {
         let rounds = rounds
             .iter()
             .map(|round| Round {
-                episodes: scaled(round.episodes, EPISODES_PER_FILE),
+                episodes: scaled(round.episodes, EPISODES_PER_FILE.min(round.episodes)),
                 updates: scaled(round.updates, 4),
-                perception: round.perception,
+                ..*round
             })
             .collect();
         let held_out = scaled(HELD_OUT, 4) as usize;
@@ -254,7 +257,8 @@ impl<'a> Run<'a> {
                 continue;
             }
             self.collect(index, round, &trainer, tell)?;
-            trainer.set_losses(LossWeights { perception: round.perception, ..LossWeights::default() });
+            let Round { perception, lights, .. } = *round;
+            trainer.set_losses(LossWeights { perception, lights, ..LossWeights::default() });
             let samples = SampleStore::open_shards(&self.files_up_to(index), &self.network)?;
             while trainer.state().updates < until {
                 let report = trainer.update(self.cpu, &samples)?;

@@ -4,6 +4,7 @@ use ergon_checkpoint::parse_config;
 use ergon_model::{AttentionConfig, DriverConfig};
 
 use super::config::{ActionSizes, CameraSizes, DecoderSizes, NetworkConfig, VisionSizes};
+use super::turning::TURNING_DIM;
 use super::vocabulary::Vocabulary;
 
 /// `config.json` of the built-in driver.
@@ -34,6 +35,8 @@ pub fn network_config(driver: &DriverConfig) -> NetworkConfig {
         vision: VisionSizes {
             cameras: cameras.collect(),
             patch_values: vision.patch_len(),
+            cell_values: vision.cell_len(),
+            cell_channels: vision.stem_channels,
             stem: vision.stem_size,
             hidden: vision.hidden_size,
             layers: vision.num_hidden_layers,
@@ -68,7 +71,8 @@ pub fn network_config(driver: &DriverConfig) -> NetworkConfig {
             intermediate: action.intermediate_size,
             inference_steps: action.num_inference_steps,
         },
-        state_dim: driver.state_dim,
+        state_dim: driver.state_dim + TURNING_DIM,
+        state_learning_only: TURNING_DIM,
         hint_dim: driver.hint_dim,
         perception_dim: driver.perception_dim,
         rms_norm_eps: text.rms_norm_eps,
@@ -89,7 +93,7 @@ mod tests {
         assert_eq!(driver.hint_dim, ergon_model::HINT_DIM);
         let network = network_config(&driver);
         network.check().expect("sizes fit");
-        assert_eq!((network.vision.patches(), network.vision.tokens()), (100, 25));
+        assert_eq!((network.vision.patches(), network.vision.tokens()), (132, 33));
         let cameras = ergon_world::camera::Rig::standard().cameras;
         for (camera, spec) in driver.vision.cameras.iter().zip(&cameras) {
             assert_eq!((&camera.name, camera.width, camera.height), (&spec.name, spec.width, spec.height));

@@ -1,4 +1,4 @@
-//! Patches of all cameras to image tokens: a stem, layers in which all patches see each other, a merge of neighbours, a
+//! Patches of all cameras to image tokens: a stem over cells of patches and patches, layers in which all patches see each other, a merge of neighbours, a
 //! projection into the decoder.
 
 use super::config::{NetworkConfig, VisionSizes};
@@ -10,11 +10,12 @@ use super::layers::{
     self_attention::{SelfAttention, SelfAttentionTape},
 };
 use super::params::TensorKind;
-use ergon_kernels::gemm::Write;
+use ergon_kernels::{gemm::Write, ops};
 
 /// The encoder's layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Vision {
+    cells: Linear,
     stem: TwoLayers,
     positions: usize,
     layers: Vec<Layer>,
@@ -36,6 +37,9 @@ struct Layer {
 /// What the gradient needs.
 #[derive(Default)]
 pub(crate) struct VisionTape {
+    cells: Input,
+    /// What the cells' product gave.
+    cell_sums: Vec<f32>,
     stem: TwoLayersTape,
     layers: Vec<LayerTape>,
     post_norm: NormTape,
@@ -57,10 +61,16 @@ impl Vision {
         let hidden = sizes.hidden;
         let gain = 1.0 / (2.0 * sizes.layers as f32).sqrt();
         let prefix = "vision_model.embeddings";
+        let cells = builder.linear_with_bias(
+            &format!("{prefix}.cell_in"),
+            sizes.cell_channels,
+            sizes.cell_values,
+            1.0,
+        );
         let stem = TwoLayers::new(
             builder,
             [&format!("{prefix}.patch_in"), &format!("{prefix}.patch_out")],
-            [sizes.patch_values, sizes.stem, hidden],
+            [sizes.cells() * sizes.cell_channels, sizes.stem, hidden],
             Activation::GeluTanh,
         );
         let positions = builder.layout.add(
@@ -90,7 +100,7 @@ impl Vision {
         let inputs = hidden * sizes.merge * sizes.merge;
         let projector = builder.linear("multi_modal_projector.linear", config.decoder.hidden, inputs, 1.0);
         let merged = merged_patches(&sizes);
-        Vision { stem, positions, layers, post_norm, projector, merged, sizes }
+        Vision { cells, stem, positions, layers, post_norm, projector, merged, sizes }
     }
 
     /// Writes `[samples, tokens, decoder hidden]` for pixels `[samples, patches, patch_values]`.
@@ -106,7 +116,8 @@ impl Vision {
         let rows = pixels.len() / self.sizes.patch_values;
         let mut stream = std::mem::take(&mut tape.stream);
         let x = sized(&mut stream, rows * hidden);
-        tape.stem.x.set(weights, pixels, self.sizes.patch_values);
+        let active = self.look(weights, pixels, tape, &mut scratch.e);
+        tape.stem.x.set(weights, active, self.sizes.cells() * self.sizes.cell_channels);
         self.stem.forward(weights, &mut tape.stem, scratch, x);
         let positions = weights.vector(self.positions, patches * hidden);
         for sample in x.chunks_exact_mut(patches * hidden) {
@@ -136,6 +147,23 @@ impl Vision {
         self.projector.forward(weights, &tape.merged, tokens, Write::Set);
         scratch.normed = normed;
         tape.stream = stream;
+    }
+
+    /// The cells of all patches, `[samples, patches, cells * cell_channels]`.
+    fn look<'a>(
+        &self,
+        weights: &Weights,
+        pixels: &[f32],
+        tape: &mut VisionTape,
+        active: &'a mut Vec<f32>,
+    ) -> &'a [f32] {
+        let values = pixels.len() / self.sizes.cell_values * self.sizes.cell_channels;
+        tape.cells.set(weights, pixels, self.sizes.cell_values);
+        let sums = sized(&mut tape.cell_sums, values);
+        self.cells.forward(weights, &tape.cells, sums, Write::Set);
+        let active = sized(active, values);
+        ops::gelu_forward(weights.arithmetic.isa(), sums, active);
+        active
     }
 
     /// Adds to the gradients of the weights.
@@ -178,7 +206,13 @@ impl Vision {
         for sample in dx.chunks_exact(patches * hidden) {
             d_positions.iter_mut().zip(sample).for_each(|(sum, d)| *sum += d);
         }
-        self.stem.backward(weights, &tape.stem, dx, gradients, scratch, None);
+        let values = tape.cells.rows() * self.sizes.cell_channels;
+        let (mut active, mut sums) = (std::mem::take(&mut scratch.a), std::mem::take(&mut scratch.b));
+        let (d_active, d_sums) = (sized(&mut active, values), sized(&mut sums, values));
+        self.stem.backward(weights, &tape.stem, dx, gradients, scratch, Some(&mut *d_active));
+        ops::gelu_backward(weights.arithmetic.isa(), &tape.cell_sums[..values], d_active, d_sums);
+        self.cells.backward(weights, &tape.cells, d_sums, gradients, scratch, None);
+        (scratch.a, scratch.b) = (active, sums);
         scratch.normed = normed;
         tape.stream = stream;
     }
@@ -212,6 +246,8 @@ mod tests {
         let sizes = VisionSizes {
             cameras,
             patch_values: 4,
+            cell_values: 2,
+            cell_channels: 2,
             stem: 4,
             hidden: 4,
             layers: 1,

@@ -61,7 +61,8 @@ impl CameraSpec {
 }
 
 impl Rig {
-    /// The standard rig: `front` 192x96 (100 degrees, behind the windscreen, horizon at 40 % of the height), `rear` 96x32
+    /// The standard rig: `front` 192x96 (100 degrees, behind the windscreen, horizon at 40 % of the height), `far` 128x64 (36
+    /// degrees, beside it, horizon at 60 %: signals and vehicles far ahead, two and a half times as large), `rear` 96x32
     /// (110 degrees, horizon at a quarter, vertically stretched so that a car 60 m behind is still two rows high), `left`
     /// and `right` 64x32 (100 degrees, at the mirrors, looking square to the side). Together they see all around.
     pub fn standard() -> Rig {
@@ -96,6 +97,9 @@ impl Rig {
                 ..spec
             }
         };
-        Rig { cameras: vec![camera("front", [192, 96], 100.0), rear, side("left", 1.0), side("right", -1.0)] }
+        let far = camera("far", [128, 64], 36.0);
+        let far = CameraSpec { pitch_rad: pitch_for_horizon(far.vfov_rad, 0.6), ..far };
+        let front = camera("front", [192, 96], 100.0);
+        Rig { cameras: vec![front, far, rear, side("left", 1.0), side("right", -1.0)] }
     }
 }

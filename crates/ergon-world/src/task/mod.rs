@@ -18,7 +18,7 @@ pub use facts::{
 };
 pub use goal::{GoalShape, goal_ahead, goal_from_future, random_shape};
 pub use order::Order;
-pub use perception::{PERCEPTION, PERCEPTION_DIM, perceived_offset_m, perception};
+pub use perception::{LIGHTS, PERCEPTION, PERCEPTION_DIM, perceived_offset_m, perception};
 pub use surroundings::{
     Beside, LanePath, Neighbour, Surroundings, lane_path, lane_position, neighbour, road_center, road_ends,
     surroundings,

@@ -1,5 +1,7 @@
 //! What a perfect eye would measure, as numbers of about unit scale: targets for the model's perception head.
 
+use std::ops::Range;
+
 use ergon_types::LightColor;
 
 use super::{Beside, Neighbour, Side, Surroundings, neighbour, surroundings};
@@ -65,6 +67,9 @@ pub const PERCEPTION: [(&str, f32); PERCEPTION_DIM] = [
     ("left edge of the road beside the route 20 m ahead: metres to the left", 5.0),
     ("right edge of the road beside the route 20 m ahead: metres to the left", 5.0),
 ];
+
+/// Which of the numbers say what a light shows.
+pub const LIGHTS: Range<usize> = 26..29;
 
 /// How far ahead the way is measured, and at which of these places the edges of the road beside it: what the eye has to
 /// know to stay on the road, without the noise that plans are taught with.

@@ -73,7 +73,7 @@ fn differences(arithmetic: Arithmetic, loss_tolerance: f64) -> Vec<Difference> {
     let mut weights = Weights::new(arithmetic);
     weights.set(&values, &network.matrices);
     let mut gradients = vec![0.0; values.len()];
-    let factors = LossWeights { text: 0.7, action: 1.0, perception: 0.5 };
+    let factors = LossWeights { text: 0.7, action: 1.0, perception: 0.5, lights: None };
     let (mut batch, mut work) = (golden.batch(network.config()), network.workspace());
     let found = network.losses_and_gradients(&weights, factors, &mut batch, &mut work, &mut gradients);
     let right = golden.singles("losses");

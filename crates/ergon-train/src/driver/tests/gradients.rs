@@ -30,7 +30,7 @@ fn loss_of(network: &Network, values: &[f32], batch: &Batch, work: &mut Workspac
     let mut weights = Weights::new(Arithmetic::Singles(Isa::detect()));
     weights.set(values, &network.matrices);
     let mut gradients = vec![0.0; values.len()];
-    let losses = LossWeights { text: 0.7, action: 1.0, perception: 0.5 };
+    let losses = LossWeights { text: 0.7, action: 1.0, perception: 0.5, lights: None };
     let loss = network.losses_and_gradients(&weights, losses, &mut batch.clone(), work, &mut gradients);
     (loss.total(losses), gradients)
 }

@@ -14,6 +14,8 @@ pub(super) fn tiny() -> NetworkConfig {
         vision: VisionSizes {
             cameras: vec![CameraSizes { columns: 4, rows: 2 }, CameraSizes { columns: 2, rows: 2 }],
             patch_values: 12,
+            cell_values: 4,
+            cell_channels: 5,
             stem: 10,
             hidden: 8,
             layers: 2,
@@ -49,6 +51,7 @@ pub(super) fn tiny() -> NetworkConfig {
             inference_steps: 5,
         },
         state_dim: 3,
+        state_learning_only: 1,
         hint_dim: 5,
         perception_dim: 4,
         rms_norm_eps: 1e-6,
