@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT / "vectors"))
 import driver_network  # noqa: E402
 
 INSTRUCTION, REASONING, GROUPS = 6, 16, 2
+TURNING_DIM = 3  # inputs for learning only
 
 
 def sizes():
@@ -42,7 +43,7 @@ def sizes():
         "action": {"horizon": a["horizon"], "action_dim": a["action_dim"], "hidden": a["hidden_size"],
                    "layers": a["num_hidden_layers"], "heads": a["num_attention_heads"],
                    "intermediate": a["intermediate_size"]},
-        "state_dim": config["state_dim"], "hint_dim": config["hint_dim"], "perception_dim": config["perception_dim"],
+        "state_dim": config["state_dim"] + TURNING_DIM, "hint_dim": config["hint_dim"], "perception_dim": config["perception_dim"],
         "rms_norm_eps": t["rms_norm_eps"], "special": {"bos": 0, "think": 1, "end_think": 2},
     }
 
@@ -75,7 +76,7 @@ def rate(c, arguments, autocast, micro):
         for batch in batches:
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 text, action, perception = driver_network.losses(p, c, batch)
-            ((0.2 * text + action + 0.5 * perception) / len(batches)).backward()
+            ((0.3 * text + action + 0.5 * perception) / len(batches)).backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()

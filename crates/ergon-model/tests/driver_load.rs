@@ -98,6 +98,7 @@ fn configurations_that_contradict_themselves_are_refused() {
         ("/vision_config/stem_cell_size", json!(0)),
         ("/vision_config/stem_cell_size", json!(3)),
         ("/vision_config/stem_channels", json!(0)),
+        ("/vision_config/stem_channels", json!(16_000)),
         ("/vision_config/num_channels", json!(3)),
         ("/vision_config/num_attention_heads", json!(5)),
         ("/vision_config/num_hidden_layers", json!(1_000_000_000)),

@@ -85,7 +85,8 @@ fn multiplications(config: &NetworkConfig, groups: f64) -> f64 {
     let (v, d, a) = (&config.vision, &config.decoder, &config.action);
     let attention_and_mlp = |hidden: usize, width: usize| (4 * hidden * hidden + 3 * hidden * width) as f64;
     let patches = v.patches() as f64;
-    let stem = (v.patch_values * v.stem + v.stem * v.hidden) as f64;
+    let cells = v.patch_values * v.cell_channels + v.cells() * v.cell_channels * v.stem;
+    let stem = (cells + v.stem * v.hidden) as f64;
     let vision = patches * (stem + v.layers as f64 * attention_and_mlp(v.hidden, v.intermediate))
         + (v.patches() * v.hidden * d.hidden) as f64;
     let rows = (v.tokens() + 2 + INSTRUCTION + REASONING + 3) as f64;

@@ -9,7 +9,7 @@
 //! | kinematics | `kinematics` | speed, accelerations, curvature, jerk beyond the limits |
 //! | continuity | `continuity` | a plan that does not start where the vehicle is, or jumps away from the last one |
 //! | road edge | `road_edge` | corners of the box outside the drivable area |
-//! | collision | `collision` | overlap with the projected box of another road user |
+//! | collision | `collision` | overlap with the projected box of another road user; late overlap if a stop has any |
 //! | RSS | `rss` | too little distance without a response, closing in sideways, cutting in |
 
 mod collision;

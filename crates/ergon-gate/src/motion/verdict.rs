@@ -35,7 +35,7 @@ pub enum Rule {
     Jump,
     /// The box stays on the road.
     RoadEdge,
-    /// The box meets no projected box.
+    /// The box meets no projected box, or does so late and a stop would meet none.
     Collision,
     /// Distance to those ahead (RSS).
     RssLongitudinal,

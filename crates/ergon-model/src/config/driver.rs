@@ -231,14 +231,15 @@ impl VisionConfig {
         within("vision_config.patch_size", self.patch_size, MAX_SIDE)?;
         within("vision_config.spatial_merge_size", self.spatial_merge_size, MAX_SIDE / self.patch_size)?;
         exactly("vision_config.num_channels", self.num_channels, 4)?;
-        let cell = self.patch_size * self.spatial_merge_size;
+        let group = self.patch_size * self.spatial_merge_size;
         for camera in &self.cameras {
-            multiple("vision_config.cameras.width", camera.width, cell)?;
-            multiple("vision_config.cameras.height", camera.height, cell)?;
+            multiple("vision_config.cameras.width", camera.width, group)?;
+            multiple("vision_config.cameras.height", camera.height, group)?;
         }
         within("number of patches of all cameras", self.num_patches(), MAX_PATCHES)?;
         divides("vision_config.stem_cell_size", self.stem_cell_size, "patch_size", self.patch_size)?;
         within("vision_config.stem_channels", self.stem_channels, MAX_WIDTH)?;
+        within("values of all cells of a patch", self.cells_of_patch() * self.stem_channels, MAX_WIDTH)?;
         within("vision_config.stem_size", self.stem_size, MAX_WIDTH)?;
         within("vision_config.num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)?;
         within("vision_config.hidden_size", self.hidden_size, MAX_WIDTH)?;
@@ -286,7 +287,7 @@ fn exactly(key: &'static str, found: usize, expected: usize) -> Result<(), Confi
     if found == expected { Ok(()) } else { Err(value(key, found, format!("expected {expected}"))) }
 }
 
-/// A picture's side: whole cells of patches, and not absurd.
+/// A picture's side: whole groups of patches, and not absurd.
 fn multiple(key: &'static str, found: usize, of: usize) -> Result<(), ConfigError> {
     if (1..=MAX_SIDE.max(MAX_WIDTH)).contains(&found) && found.is_multiple_of(of) {
         Ok(())

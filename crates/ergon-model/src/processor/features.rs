@@ -1,5 +1,5 @@
-//! The vehicle's state and the goal as numbers of about 1. A model is trained on exactly these: a change here makes
-//! trained weights useless.
+//! The vehicle's state and the goal as numbers of about 1. A model drives with exactly these (while it
+//! learns, it has some more): a change here makes trained weights useless.
 
 use ergon_types::{GoalHint, VehicleState};
 

@@ -131,19 +131,19 @@ fn shape(config: &VisionConfig) -> BlockShape {
     }
 }
 
-/// Puts the patches `[num_patches, hidden]` of each cell of neighbours side by side: cameras in order, cells row by row,
-/// within a cell the patches row by row.
+/// Puts the patches `[num_patches, hidden]` of each group of neighbours side by side: cameras in order, groups row by
+/// row, within a group the patches row by row.
 fn merge(config: &VisionConfig, patches: &[f32], merged: &mut [f32]) {
     let (width, side) = (config.hidden_size, config.spatial_merge_size);
     let mut out = merged.chunks_exact_mut(width);
     let mut first = 0;
     for camera in &config.cameras {
         let (columns, rows) = camera.patch_grid(config.patch_size);
-        for (cell_row, cell_column) in
+        for (group_row, group_column) in
             (0..rows / side).flat_map(|row| (0..columns / side).map(move |column| (row, column)))
         {
             for (row, column) in (0..side).flat_map(|row| (0..side).map(move |column| (row, column))) {
-                let patch = first + (cell_row * side + row) * columns + cell_column * side + column;
+                let patch = first + (group_row * side + row) * columns + group_column * side + column;
                 if let Some(out) = out.next() {
                     out.copy_from_slice(&patches[patch * width..(patch + 1) * width]);
                 }

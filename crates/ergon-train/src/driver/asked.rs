@@ -17,7 +17,7 @@ use super::collect::SampleKind;
 
 /// Part of the episodes whose instruction is drawn from all, and not by what roads usually ask.
 const CHOSEN_PART: f64 = 0.4;
-/// Part of the other episodes that are on streets with junctions, beside those that the seed puts there: lights and turns
+/// Part of the other episodes that are on streets with junctions, besides those that the seed puts there: lights and turns
 /// are rare elsewhere.
 const STREETS_PART: f64 = 0.25;
 /// Part of the other episodes whose task is to be somewhere in time.

@@ -99,7 +99,7 @@ impl<R: Read> Summed<R> {
     }
 }
 
-/// Names, shapes and kinds of all tensors in one number.
+/// Names, shapes, kinds and what is for learning only of all tensors in one number.
 fn fingerprint(layout: &Layout) -> u64 {
     let mut sum = Summed::new(());
     for tensor in layout.tensors() {
@@ -107,6 +107,7 @@ fn fingerprint(layout: &Layout) -> u64 {
         for extent in &tensor.shape {
             sum.add(&(*extent as u64).to_le_bytes());
         }
+        sum.add(&(tensor.learning_only as u64).to_le_bytes());
         sum.add(&[tensor.kind as u8]);
     }
     sum.sum

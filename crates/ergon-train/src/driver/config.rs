@@ -161,7 +161,6 @@ impl NetworkConfig {
     pub fn check(&self) -> Result<(), ConfigError> {
         let (v, d, a) = (&self.vision, &self.decoder, &self.action);
         let whole = |n: usize, of: usize| n > 0 && of > 0 && of.is_multiple_of(n);
-        let c_state = self.state_dim;
         let vocab = self.special.bos.max(self.special.think).max(self.special.end_think) as usize;
         let rules = [
             (
@@ -174,10 +173,11 @@ impl NetworkConfig {
             ("action heads", a.heads, whole(a.heads, a.hidden), "must divide the hidden size"),
             (
                 "state values",
-                c_state,
+                self.state_dim,
                 self.state_learning_only < self.state_dim,
                 "must be more than those for learning only",
             ),
+            ("hint values", self.hint_dim, self.hint_dim > 0, "must not be none"),
             ("action hidden size", a.hidden, a.hidden.is_multiple_of(2), "must be even"),
             ("rotary width", d.rope, d.rope.is_multiple_of(2), "must be even"),
             ("experts per token", d.experts_per_token, d.experts_per_token <= d.experts, "are too many"),

@@ -7,7 +7,7 @@ pub struct LossWeights {
     pub text: f32,
     /// Squared error of the velocity of the waypoints.
     pub action: f32,
-    /// Smooth absolute error of the perceived scalars.
+    /// Smooth absolute error of the perceived scalars (but see [`LossWeights::lights`]).
     pub perception: f32,
     /// How much what a light shows ([`ergon_world::task::LIGHTS`]) counts among them, by its squared error; `None`: as all others.
     /// These numbers are mostly 0, and the absolute error of what is rare is least for one who always says 0.
@@ -27,7 +27,7 @@ pub struct Losses {
     pub text: f64,
     /// Mean squared error of the velocity.
     pub action: f64,
-    /// Mean smooth absolute error.
+    /// Mean smooth absolute error, with what [`LossWeights::lights`] makes of those of lights.
     pub perception: f64,
 }
 

@@ -92,7 +92,7 @@ impl Network {
             TwoLayers::new(b, names, [inputs, hidden, hidden], Activation::Silu)
         };
         let (state, hint) = (small("state_proj", config.state_dim), small("hint_proj", config.hint_dim));
-        builder.layout.keep_for_learning("state_proj.in.weight", config.state_learning_only);
+        builder.layout.set_learning_only("state_proj.in.weight", config.state_learning_only);
         let embedding = builder.layout.add(
             "language_model.model.embed_tokens.weight".to_string(),
             &[config.decoder.vocab, hidden],
@@ -343,9 +343,9 @@ impl Network {
                     continue;
                 }
                 let d = *scalar - target;
-                let (value, slope) = match factors.lights.filter(|_| LIGHTS.contains(&index)) {
-                    Some(lights) => (lights * 0.5 * d * d, lights * d),
-                    None => smooth_absolute(d),
+                let (value, slope) = match factors.lights {
+                    Some(lights) if LIGHTS.contains(&index) => (lights * 0.5 * d * d, lights * d),
+                    _ => smooth_absolute(d),
                 };
                 loss += f64::from(value * share);
                 *scalar = slope * share * factors.perception;

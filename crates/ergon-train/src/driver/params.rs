@@ -99,7 +99,7 @@ impl Layout {
     }
 
     /// Leaves out the last `columns` of the rows of a tensor when it is stored.
-    pub(crate) fn keep_for_learning(&mut self, name: &str, columns: usize) {
+    pub(crate) fn set_learning_only(&mut self, name: &str, columns: usize) {
         let tensor =
             self.tensors.iter_mut().find(|tensor| tensor.name == name).expect("a tensor of the layout");
         tensor.learning_only = columns;

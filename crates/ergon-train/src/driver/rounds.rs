@@ -286,12 +286,12 @@ impl<'a> Run<'a> {
     fn select(&self, model: &Path, tell: &mut (dyn FnMut(Progress) + Send)) -> Result<(), RoundsError> {
         let tell = Mutex::new(tell);
         let rounds = self.rounds.len();
-        let students = (1..rounds).rev().take(EARLIER).map(|round| self.round_folder(round).join("student"));
+        let students = (1..rounds).rev().map(|round| self.round_folder(round).join("student"));
         let last = std::iter::once(model.to_path_buf());
         let folders: Vec<PathBuf> = if self.tunes {
             std::iter::once(self.folder.join(START)).chain(last).collect()
         } else {
-            last.chain(students.filter(|folder| folder.exists())).collect()
+            last.chain(students.filter(|folder| folder.exists()).take(EARLIER)).collect()
         };
         let mut best: Option<Candidate> = None;
         for folder in folders {

@@ -12,7 +12,7 @@ use std::{
 };
 
 const MAGIC: [u8; 8] = *b"ERGNSMPL";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const HEADER_BYTES: u64 = 64;
 /// Most tokens of an instruction.
 pub const MAX_INSTRUCTION: usize = 24;
@@ -66,6 +66,8 @@ pub enum StoreError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RecordSizes {
     pixels: usize,
+    /// Values of a cell, which tells in what order a patch's pixels stand.
+    cell: usize,
     state: usize,
     hint: usize,
     horizon: usize,
@@ -77,6 +79,7 @@ impl RecordSizes {
     fn of(config: &NetworkConfig) -> RecordSizes {
         RecordSizes {
             pixels: config.vision.patches() * config.vision.patch_values,
+            cell: config.vision.cell_values,
             state: config.state_dim,
             hint: config.hint_dim,
             horizon: config.action.horizon,
@@ -95,7 +98,8 @@ impl RecordSizes {
     fn header(&self) -> [u8; HEADER_BYTES as usize] {
         let mut header = [0; HEADER_BYTES as usize];
         header[..8].copy_from_slice(&MAGIC);
-        let sizes = [self.pixels, self.state, self.hint, self.horizon, self.action_dim, self.perception];
+        let RecordSizes { pixels, cell, state, hint, horizon, action_dim, perception } = *self;
+        let sizes = [pixels, cell, state, hint, horizon, action_dim, perception];
         let words = std::iter::once(VERSION).chain(sizes.map(|size| size as u32));
         for (word, place) in words.zip(header[8..].chunks_exact_mut(4)) {
             place.copy_from_slice(&word.to_le_bytes());

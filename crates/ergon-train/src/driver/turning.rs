@@ -3,7 +3,7 @@
 //! An expert mostly goes on turning as it does, so an imitator takes that for the reason to turn: with these numbers the driver
 //! went on turning at the end of bends and drove in circles (the shortcut is known: Cheng et al., "Rethinking Imitation-based
 //! Planner for Autonomous Driving", 2023). A network that never had them finds the same shortcut in the pictures, which show
-//! the road of now and of a moment ago moving aside. So they are given while learning, which leaves nothing to be gained
+//! the road of now and of a moment ago moving aside. So they are given while learning, which leaves less to be gained
 //! from looking for them, and their columns are cut when the network is exported: it then drives as if its wheels stood
 //! straight, and turns where the road does.
 

@@ -116,7 +116,7 @@ impl Vision {
         let rows = pixels.len() / self.sizes.patch_values;
         let mut stream = std::mem::take(&mut tape.stream);
         let x = sized(&mut stream, rows * hidden);
-        let active = self.look(weights, pixels, tape, &mut scratch.e);
+        let active = self.read_cells(weights, pixels, tape, &mut scratch.e);
         tape.stem.x.set(weights, active, self.sizes.cells() * self.sizes.cell_channels);
         self.stem.forward(weights, &mut tape.stem, scratch, x);
         let positions = weights.vector(self.positions, patches * hidden);
@@ -150,7 +150,7 @@ impl Vision {
     }
 
     /// The cells of all patches, `[samples, patches, cells * cell_channels]`.
-    fn look<'a>(
+    fn read_cells<'a>(
         &self,
         weights: &Weights,
         pixels: &[f32],

@@ -62,7 +62,7 @@ impl CameraSpec {
 
 impl Rig {
     /// The standard rig: `front` 192x96 (100 degrees, behind the windscreen, horizon at 40 % of the height), `far` 128x64 (36
-    /// degrees, beside it, horizon at 60 %: signals and vehicles far ahead, two and a half times as large), `rear` 96x32
+    /// degrees, looking the same way, horizon at 60 %: signals and vehicles far ahead, two and a half times as large), `rear` 96x32
     /// (110 degrees, horizon at a quarter, vertically stretched so that a car 60 m behind is still two rows high), `left`
     /// and `right` 64x32 (100 degrees, at the mirrors, looking square to the side). Together they see all around.
     pub fn standard() -> Rig {

@@ -193,3 +193,14 @@ fn fill_traffic(out: &mut [f32; PERCEPTION_DIM], world: &World, seen: &Surroundi
     out[29] = seen.light.map_or(f32::NAN, |(_, gap_m)| gap_m as f32);
     out[30] = nearness(seen.vulnerable.map(|(_, gap_m)| gap_m));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_lights_are_these() {
+        let named = (0..PERCEPTION_DIM).filter(|index| PERCEPTION[*index].0.starts_with("light ahead"));
+        assert!(named.eq(LIGHTS));
+    }
+}

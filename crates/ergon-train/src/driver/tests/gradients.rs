@@ -3,6 +3,7 @@
 use super::*;
 use crate::driver::context::Weights;
 use ergon_kernels::Isa;
+use ergon_world::task::LIGHTS;
 
 fn batch_of(config: &NetworkConfig, n: usize) -> Batch {
     let mut batch = Batch::default();
@@ -26,25 +27,39 @@ fn values_of(network: &Network) -> Vec<f32> {
     values
 }
 
-fn loss_of(network: &Network, values: &[f32], batch: &Batch, work: &mut Workspace) -> (f64, Vec<f32>) {
+fn loss_of(
+    network: &Network,
+    lights: Option<f32>,
+    values: &[f32],
+    batch: &Batch,
+    work: &mut Workspace,
+) -> (f64, Vec<f32>) {
     let mut weights = Weights::new(Arithmetic::Singles(Isa::detect()));
     weights.set(values, &network.matrices);
     let mut gradients = vec![0.0; values.len()];
-    let losses = LossWeights { text: 0.7, action: 1.0, perception: 0.5, lights: None };
+    let losses = LossWeights { text: 0.7, action: 1.0, perception: 0.5, lights };
     let loss = network.losses_and_gradients(&weights, losses, &mut batch.clone(), work, &mut gradients);
     (loss.total(losses), gradients)
 }
 
 #[test]
 fn every_tensor_has_the_gradient_of_finite_differences() {
+    gradients_are_differences(tiny(), None);
+}
+
+#[test]
+fn so_it_is_when_lights_count_by_themselves() {
+    gradients_are_differences(NetworkConfig { perception_dim: LIGHTS.end + 1, ..tiny() }, Some(3.0));
+}
+
+fn gradients_are_differences(mut config: NetworkConfig, lights: Option<f32>) {
     // All experts: a choice that flips would be a step, which has no difference quotient.
-    let mut config = tiny();
     config.decoder.experts_per_token = config.decoder.experts;
     let network = Network::new(&config).unwrap();
     let batch = batch_of(network.config(), 3);
     let mut work = network.workspace();
     let values = values_of(&network);
-    let (_, gradients) = loss_of(&network, &values, &batch, &mut work);
+    let (_, gradients) = loss_of(&network, lights, &values, &batch, &mut work);
     let mut rng = Rng::new(2);
     for tensor in network.layout().tensors() {
         if tensor.kind == TensorKind::RouterBias {
@@ -62,7 +77,7 @@ fn every_tensor_has_the_gradient_of_finite_differences() {
             for (value, d) in moved[tensor.range()].iter_mut().zip(&direction) {
                 *value += sign * step * d / length;
             }
-            loss_of(&network, &moved, &batch, &mut work).0
+            loss_of(&network, lights, &moved, &batch, &mut work).0
         };
         let difference = (at(1.0) - at(-1.0)) / f64::from(2.0 * step);
         let error = (difference - slope).abs() / norm.max(1e-3);
