@@ -209,7 +209,7 @@ fn late_contact_may_be_foreseen_while_a_stop_prevents_it() {
         assert!(check(braking.clone(), &scene(25.0, &crossing(49.7, -30.65), &[]), &limits).is_err());
     }
     // Nor one whose stop is run into by another that the plan would have left behind.
-    let chased = [crossing(40.0, -27.0)[0].clone(), crossing(33.5, -30.0)[0].clone()];
+    let chased = [crossing(40.0, -27.0)[0], crossing(33.5, -30.0)[0]];
     assert_eq!(refused_by(straight(15.0, 0.0), &scene(15.0, &chased, &[])), [Rule::Collision]);
     // Whoever wants all three seconds to be sure gets them.
     let sure = MotionLimits { sure_s: 3.0, ..MotionLimits::default() };
