@@ -50,7 +50,7 @@ pub use mla::HEADS_PER_EXPANSION;
 pub use mtp::DraftSegment;
 pub use names::{ExpertStack, is_after_layers, is_routed_expert, routed_expert_place};
 pub use processor::{
-    HINT_DIM, ProcessorError, STATE_DIM, check_numbers, hint_features, patch_bytes, scale_pixels,
+    HINT_DIM, ProcessorError, STATE_DIM, check_numbers, clipped, hint_features, patch_bytes, scale_pixels,
     state_features,
 };
 pub use scratch::Scratch;

@@ -1,6 +1,8 @@
 //! Boxes projected over time: everyone keeps speed and turn rate; those who follow the ego vehicle are expected to brake
 //! for it. What is foreseen late may be left to a stop.
 
+use std::cell::LazyCell;
+
 use ergon_types::{Trajectory, TrajectoryPoint};
 
 use super::plane::{self, Box2};
@@ -42,17 +44,15 @@ pub(super) fn check(plan: &Trajectory, scene: &MotionScene, limits: &MotionLimit
     // Whatever is no time leaves nothing for later.
     let sure = if limits.sure_s >= 0.0 { (limits.sure_s / STEP_S).round() as usize } else { steps };
     let sure = sure.min(steps);
-    let mut stop_is_clear = None;
-    let stop = stopped(&planned);
+    let clear_stop = LazyCell::new(|| {
+        let stop = stopped(&planned);
+        others.iter().all(|other| other.closest(scene, &stop).0 >= other.least_m).then_some(stop)
+    });
     for other in &others {
         let mut closest = other.closest(scene, &planned);
-        if closest.0 < other.least_m && other.closest(scene, &planned[..=sure]).0 >= other.least_m {
-            let clear = stop_is_clear.get_or_insert_with(|| {
-                others.iter().all(|other| other.closest(scene, &stop).0 >= other.least_m)
-            });
-            if *clear {
-                closest = other.closest(scene, &stop);
-            }
+        let late = closest.0 < other.least_m && other.closest(scene, &planned[..=sure]).0 >= other.least_m;
+        if let Some(stop) = late.then(|| clear_stop.as_ref()).flatten() {
+            closest = other.closest(scene, stop);
         }
         verdict.add(Finding {
             rule: Rule::Collision,

@@ -143,6 +143,11 @@ impl VisionConfig {
         (self.patch_size / self.stem_cell_size).pow(2)
     }
 
+    /// Values of all cells of a patch after the first product.
+    pub fn stem_len(&self) -> usize {
+        self.cells_of_patch() * self.stem_channels
+    }
+
     /// Patches that are merged into one token.
     pub fn merged_patches(&self) -> usize {
         self.spatial_merge_size * self.spatial_merge_size
@@ -239,7 +244,7 @@ impl VisionConfig {
         within("number of patches of all cameras", self.num_patches(), MAX_PATCHES)?;
         divides("vision_config.stem_cell_size", self.stem_cell_size, "patch_size", self.patch_size)?;
         within("vision_config.stem_channels", self.stem_channels, MAX_WIDTH)?;
-        within("values of all cells of a patch", self.cells_of_patch() * self.stem_channels, MAX_WIDTH)?;
+        within("values of all cells of a patch", self.stem_len(), MAX_WIDTH)?;
         within("vision_config.stem_size", self.stem_size, MAX_WIDTH)?;
         within("vision_config.num_hidden_layers", self.num_hidden_layers, MAX_LAYERS)?;
         within("vision_config.hidden_size", self.hidden_size, MAX_WIDTH)?;

@@ -82,8 +82,7 @@ impl DriverConfig {
         let vision = &self.vision;
         let hidden = vision.hidden_size;
         list.linear("vision_model.embeddings.cell_in", vision.stem_channels, vision.cell_len());
-        let cells = vision.cells_of_patch() * vision.stem_channels;
-        list.linear("vision_model.embeddings.patch_in", vision.stem_size, cells);
+        list.linear("vision_model.embeddings.patch_in", vision.stem_size, vision.stem_len());
         list.linear("vision_model.embeddings.patch_out", hidden, vision.stem_size);
         list.add("vision_model.embeddings.position_embedding.weight", &[vision.num_patches(), hidden]);
         for index in 0..vision.num_hidden_layers {

@@ -13,7 +13,8 @@ const STANDING_MPS: f64 = 0.1;
 /// No number leaves this range, whatever the world says.
 const LIMIT: f64 = 4.0;
 
-fn clipped(value: f64) -> f32 {
+/// A feature within what every feature keeps to.
+pub fn clipped(value: f64) -> f32 {
     value.clamp(-LIMIT, LIMIT) as f32
 }
 

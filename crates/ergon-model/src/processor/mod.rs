@@ -4,7 +4,7 @@
 
 mod features;
 
-pub use features::{HINT_DIM, STATE_DIM, hint_features, state_features};
+pub use features::{HINT_DIM, STATE_DIM, clipped, hint_features, state_features};
 
 use ergon_types::{Frame, Observation};
 use thiserror::Error;

@@ -24,7 +24,7 @@ pub(crate) struct VisionEncoder {
     config: VisionConfig,
     /// `[stem_channels, cell_len]` with bias
     cell_in: Linear,
-    /// `[stem_size, cells_of_patch * stem_channels]` with bias
+    /// `[stem_size, stem_len]` with bias
     patch_in: Linear,
     /// `[hidden_size, stem_size]` with bias
     patch_out: Linear,
@@ -62,7 +62,6 @@ impl VisionEncoder {
         text_hidden: usize,
     ) -> Result<VisionEncoder, ModelError> {
         let (hidden, stem) = (config.hidden_size, config.stem_size);
-        let cells = config.cells_of_patch() * config.stem_channels;
         let embeddings = |part: &str| format!("vision_model.embeddings.{part}");
         let layer = |index: usize| {
             let stem = format!("vision_model.encoder.layers.{index}");
@@ -72,7 +71,7 @@ impl VisionEncoder {
         Ok(VisionEncoder {
             config: config.clone(),
             cell_in: biased(binder, &embeddings("cell_in"), config.stem_channels, config.cell_len())?,
-            patch_in: biased(binder, &embeddings("patch_in"), stem, cells)?,
+            patch_in: biased(binder, &embeddings("patch_in"), stem, config.stem_len())?,
             patch_out: biased(binder, &embeddings("patch_out"), hidden, stem)?,
             positions: binder
                 .whole_floats(&embeddings("position_embedding.weight"), &[config.num_patches(), hidden])?,
@@ -96,13 +95,12 @@ impl VisionEncoder {
         let mut stage = |layer: &Linear, (x, x_width): (&[f32], usize), out: &mut [f32]| {
             linear(cpu, layer, activations.prepare(cpu, x, x_width, [layer.weight.format()]), out);
         };
-        let cells = config.cells_of_patch() * config.stem_channels;
-        let cell_values = sized(stem, count * cells);
+        let cell_values = sized(stem, count * config.stem_len());
         stage(&self.cell_in, (patches, config.cell_len()), cell_values);
         let active_cells = sized(activated, cell_values.len());
         ops::gelu_forward(cpu.isa, cell_values, active_cells);
         let patch_values = sized(stem, count * config.stem_size);
-        stage(&self.patch_in, (active_cells, cells), patch_values);
+        stage(&self.patch_in, (active_cells, config.stem_len()), patch_values);
         let active_patches = sized(activated, patch_values.len());
         ops::gelu_forward(cpu.isa, patch_values, active_patches);
         let hidden = sized(hidden, count * width);

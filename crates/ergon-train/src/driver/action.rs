@@ -182,7 +182,7 @@ impl ActionExpert {
                 own[hidden..].copy_from_slice(time);
             }
         }
-        tape.time_mlp.x.set(weights, joined, 2 * hidden);
+        tape.time_mlp.first.x.set(weights, joined, 2 * hidden);
         let mut stream = std::mem::take(&mut tape.stream);
         let s = sized(&mut stream, rows * hidden);
         self.time_mlp.forward(weights, &mut tape.time_mlp, scratch, s);

@@ -54,8 +54,8 @@ fn bytes_of(tensor: &TensorInfo, values: &[f32]) -> Vec<u8> {
 }
 
 impl Trainer {
-    /// Writes the averaged weights, without what is there while learning only, with the given `config.json` and `tokenizer.json`, as a model folder. Files that are
-    /// there are replaced; the weights last.
+    /// Writes the averaged weights, without what is there while learning only, with the given `config.json` and
+    /// `tokenizer.json`, as a model folder. Files that are there are replaced; the weights last.
     ///
     /// # Errors
     /// The operating system refuses.

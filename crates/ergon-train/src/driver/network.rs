@@ -161,7 +161,7 @@ impl Network {
             (&self.hint, hint, &batch.hints, self.config.hint_dim, tokens + 1),
         ];
         for (layer, tape, values, width, place) in parts {
-            tape.x.set(weights, values, width);
+            tape.first.x.set(weights, values, width);
             layer.forward(weights, tape, scratch, small);
             for (span, token) in batch.spans.iter().zip(small.chunks_exact(hidden)) {
                 stream[(span.start + place) * hidden..][..hidden].copy_from_slice(token);

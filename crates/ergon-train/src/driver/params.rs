@@ -50,7 +50,7 @@ impl TensorInfo {
     pub fn stored_shape(&self) -> Vec<usize> {
         let mut shape = self.shape.clone();
         if let Some(columns) = shape.last_mut() {
-            *columns -= self.learning_only;
+            *columns = self.row().1;
         }
         shape
     }

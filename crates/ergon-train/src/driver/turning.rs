@@ -7,17 +7,15 @@
 //! from looking for them, and their columns are cut when the network is exported: it then drives as if its wheels stood
 //! straight, and turns where the road does.
 
+use ergon_model::clipped;
 use ergon_types::VehicleState;
 use ergon_world::vehicle::WHEELBASE_M;
 
 /// Numbers of [`turning_features`].
 pub(super) const TURNING_DIM: usize = 3;
-/// No number leaves this range.
-const LIMIT: f64 = 4.0;
 
 /// Angle of the front wheels * 5 / rad, rate of turn * 2 s / rad, acceleration across / 4 m/s^2.
 pub(super) fn turning_features(ego: &VehicleState) -> [f32; TURNING_DIM] {
     let turn_radps = ego.speed_mps * ego.steering_angle_rad.tan() / WHEELBASE_M;
-    [ego.steering_angle_rad * 5.0, turn_radps * 2.0, turn_radps * ego.speed_mps / 4.0]
-        .map(|value| value.clamp(-LIMIT, LIMIT) as f32)
+    [ego.steering_angle_rad * 5.0, turn_radps * 2.0, turn_radps * ego.speed_mps / 4.0].map(clipped)
 }

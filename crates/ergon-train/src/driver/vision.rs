@@ -5,17 +5,17 @@ use super::config::{NetworkConfig, VisionSizes};
 use super::context::{Scratch, Weights, sized, zeroed};
 use super::layers::{
     linear::{Builder, Input, Linear},
-    mlp::{Activation, GatedMlp, GatedMlpTape, TwoLayers, TwoLayersTape},
+    mlp::{Activation, ActiveLinear, ActiveLinearTape, GatedMlp, GatedMlpTape, TwoLayers, TwoLayersTape},
     norm::{Norm, NormTape},
     self_attention::{SelfAttention, SelfAttentionTape},
 };
 use super::params::TensorKind;
-use ergon_kernels::{gemm::Write, ops};
+use ergon_kernels::gemm::Write;
 
 /// The encoder's layers.
 #[derive(Clone, Debug)]
 pub(crate) struct Vision {
-    cells: Linear,
+    cells: ActiveLinear,
     stem: TwoLayers,
     positions: usize,
     layers: Vec<Layer>,
@@ -37,9 +37,7 @@ struct Layer {
 /// What the gradient needs.
 #[derive(Default)]
 pub(crate) struct VisionTape {
-    cells: Input,
-    /// What the cells' product gave.
-    cell_sums: Vec<f32>,
+    cells: ActiveLinearTape,
     stem: TwoLayersTape,
     layers: Vec<LayerTape>,
     post_norm: NormTape,
@@ -61,11 +59,11 @@ impl Vision {
         let hidden = sizes.hidden;
         let gain = 1.0 / (2.0 * sizes.layers as f32).sqrt();
         let prefix = "vision_model.embeddings";
-        let cells = builder.linear_with_bias(
+        let cells = ActiveLinear::new(
+            builder,
             &format!("{prefix}.cell_in"),
-            sizes.cell_channels,
-            sizes.cell_values,
-            1.0,
+            [sizes.cell_values, sizes.cell_channels],
+            Activation::GeluTanh,
         );
         let stem = TwoLayers::new(
             builder,
@@ -116,8 +114,10 @@ impl Vision {
         let rows = pixels.len() / self.sizes.patch_values;
         let mut stream = std::mem::take(&mut tape.stream);
         let x = sized(&mut stream, rows * hidden);
-        let active = self.read_cells(weights, pixels, tape, &mut scratch.e);
-        tape.stem.x.set(weights, active, self.sizes.cells() * self.sizes.cell_channels);
+        tape.cells.x.set(weights, pixels, self.sizes.cell_values);
+        let active = sized(&mut scratch.e, self.cells.values(&tape.cells));
+        self.cells.forward(weights, &mut tape.cells, active);
+        tape.stem.first.x.set(weights, active, self.sizes.cells() * self.sizes.cell_channels);
         self.stem.forward(weights, &mut tape.stem, scratch, x);
         let positions = weights.vector(self.positions, patches * hidden);
         for sample in x.chunks_exact_mut(patches * hidden) {
@@ -147,23 +147,6 @@ impl Vision {
         self.projector.forward(weights, &tape.merged, tokens, Write::Set);
         scratch.normed = normed;
         tape.stream = stream;
-    }
-
-    /// The cells of all patches, `[samples, patches, cells * cell_channels]`.
-    fn read_cells<'a>(
-        &self,
-        weights: &Weights,
-        pixels: &[f32],
-        tape: &mut VisionTape,
-        active: &'a mut Vec<f32>,
-    ) -> &'a [f32] {
-        let values = pixels.len() / self.sizes.cell_values * self.sizes.cell_channels;
-        tape.cells.set(weights, pixels, self.sizes.cell_values);
-        let sums = sized(&mut tape.cell_sums, values);
-        self.cells.forward(weights, &tape.cells, sums, Write::Set);
-        let active = sized(active, values);
-        ops::gelu_forward(weights.arithmetic.isa(), sums, active);
-        active
     }
 
     /// Adds to the gradients of the weights.
@@ -206,13 +189,11 @@ impl Vision {
         for sample in dx.chunks_exact(patches * hidden) {
             d_positions.iter_mut().zip(sample).for_each(|(sum, d)| *sum += d);
         }
-        let values = tape.cells.rows() * self.sizes.cell_channels;
-        let (mut active, mut sums) = (std::mem::take(&mut scratch.a), std::mem::take(&mut scratch.b));
-        let (d_active, d_sums) = (sized(&mut active, values), sized(&mut sums, values));
-        self.stem.backward(weights, &tape.stem, dx, gradients, scratch, Some(&mut *d_active));
-        ops::gelu_backward(weights.arithmetic.isa(), &tape.cell_sums[..values], d_active, d_sums);
-        self.cells.backward(weights, &tape.cells, d_sums, gradients, scratch, None);
-        (scratch.a, scratch.b) = (active, sums);
+        let mut d_cells = std::mem::take(&mut scratch.a);
+        let own = sized(&mut d_cells, self.cells.values(&tape.cells));
+        self.stem.backward(weights, &tape.stem, dx, gradients, scratch, Some(&mut *own));
+        self.cells.backward(weights, &tape.cells, own, gradients, scratch, None);
+        scratch.a = d_cells;
         scratch.normed = normed;
         tape.stream = stream;
     }

@@ -81,26 +81,87 @@ impl GatedMlp {
     }
 }
 
-/// The activation of a [`TwoLayers`].
+/// What follows a product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activation {
     Silu,
     GeluTanh,
 }
 
-/// `out(activation(in(x)))`, both with biases.
+/// `activation(linear(x))`, with a bias.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TwoLayers {
-    first: Linear,
-    second: Linear,
+pub(crate) struct ActiveLinear {
+    linear: Linear,
     activation: Activation,
 }
 
 /// What the gradient needs.
 #[derive(Default)]
-pub(crate) struct TwoLayersTape {
+pub(crate) struct ActiveLinearTape {
     pub(crate) x: Input,
-    middle: Vec<f32>,
+    sums: Vec<f32>,
+}
+
+impl ActiveLinear {
+    /// `sizes` are inputs and outputs.
+    pub(crate) fn new(
+        builder: &mut Builder,
+        name: &str,
+        [inputs, outputs]: [usize; 2],
+        activation: Activation,
+    ) -> ActiveLinear {
+        ActiveLinear { linear: builder.linear_with_bias(name, outputs, inputs, 1.0), activation }
+    }
+
+    /// Values of the result for the input that `tape.x` holds.
+    pub(crate) fn values(&self, tape: &ActiveLinearTape) -> usize {
+        tape.x.rows() * self.linear.outputs()
+    }
+
+    /// Writes `y[n, outputs]` for the input that `tape.x` holds.
+    pub(crate) fn forward(&self, weights: &Weights, tape: &mut ActiveLinearTape, y: &mut [f32]) {
+        let sums = sized(&mut tape.sums, y.len());
+        self.linear.forward(weights, &tape.x, sums, Write::Set);
+        match self.activation {
+            Activation::Silu => ops::silu_forward(weights.arithmetic.isa(), sums, y),
+            Activation::GeluTanh => ops::gelu_forward(weights.arithmetic.isa(), sums, y),
+        }
+    }
+
+    /// Adds to the gradients of the weights; writes that of the input, if wanted.
+    pub(crate) fn backward(
+        &self,
+        weights: &Weights,
+        tape: &ActiveLinearTape,
+        dy: &[f32],
+        gradients: &mut [f32],
+        scratch: &mut Scratch,
+        dx: Option<&mut [f32]>,
+    ) {
+        let mut d_sums = std::mem::take(&mut scratch.f);
+        let (sums, own) = (&tape.sums[..dy.len()], sized(&mut d_sums, dy.len()));
+        match self.activation {
+            Activation::Silu => ops::silu_backward(weights.arithmetic.isa(), sums, dy, own),
+            Activation::GeluTanh => ops::gelu_backward(weights.arithmetic.isa(), sums, dy, own),
+        }
+        let dx = dx.map(|dx| (dx, Write::Set));
+        self.linear.backward(weights, &tape.x, own, gradients, scratch, dx);
+        scratch.f = d_sums;
+    }
+}
+
+/// `out(activation(in(x)))`, both with biases.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TwoLayers {
+    first: ActiveLinear,
+    second: Linear,
+}
+
+/// What the gradient needs.
+#[derive(Default)]
+pub(crate) struct TwoLayersTape {
+    /// Holds the input.
+    pub(crate) first: ActiveLinearTape,
     active: Input,
 }
 
@@ -114,13 +175,12 @@ impl TwoLayers {
     ) -> TwoLayers {
         let [inputs, middle, outputs] = sizes;
         TwoLayers {
-            first: builder.linear_with_bias(names[0], middle, inputs, 1.0),
+            first: ActiveLinear::new(builder, names[0], [inputs, middle], activation),
             second: builder.linear_with_bias(names[1], outputs, middle, 1.0),
-            activation,
         }
     }
 
-    /// Writes `y[n, outputs]` for the input that `tape.x` holds.
+    /// Writes `y[n, outputs]` for the input that `tape.first.x` holds.
     pub(crate) fn forward(
         &self,
         weights: &Weights,
@@ -128,16 +188,9 @@ impl TwoLayers {
         scratch: &mut Scratch,
         y: &mut [f32],
     ) {
-        let width = self.first.outputs();
-        let n = tape.x.rows() * width;
-        let middle = sized(&mut tape.middle, n);
-        self.first.forward(weights, &tape.x, middle, Write::Set);
-        let active = sized(&mut scratch.f, n);
-        match self.activation {
-            Activation::Silu => ops::silu_forward(weights.arithmetic.isa(), middle, active),
-            Activation::GeluTanh => ops::gelu_forward(weights.arithmetic.isa(), middle, active),
-        }
-        tape.active.set(weights, active, width);
+        let active = sized(&mut scratch.f, self.first.values(&tape.first));
+        self.first.forward(weights, &mut tape.first, active);
+        tape.active.set(weights, active, self.first.linear.outputs());
         self.second.forward(weights, &tape.active, y, Write::Set);
     }
 
@@ -151,20 +204,11 @@ impl TwoLayers {
         scratch: &mut Scratch,
         dx: Option<&mut [f32]>,
     ) {
-        let n = tape.x.rows() * self.first.outputs();
-        let mut d_middle = std::mem::take(&mut scratch.f);
         let mut d_active = std::mem::take(&mut scratch.e);
-        let (own, active) = (sized(&mut d_middle, n), sized(&mut d_active, n));
-        let set = Some((&mut *active, Write::Set));
+        let own = sized(&mut d_active, self.first.values(&tape.first));
+        let set = Some((&mut *own, Write::Set));
         self.second.backward(weights, &tape.active, dy, gradients, scratch, set);
-        match self.activation {
-            Activation::Silu => ops::silu_backward(weights.arithmetic.isa(), &tape.middle[..n], active, own),
-            Activation::GeluTanh => {
-                ops::gelu_backward(weights.arithmetic.isa(), &tape.middle[..n], active, own);
-            }
-        }
-        let dx = dx.map(|dx| (dx, Write::Set));
-        self.first.backward(weights, &tape.x, own, gradients, scratch, dx);
-        (scratch.e, scratch.f) = (d_active, d_middle);
+        self.first.backward(weights, &tape.first, own, gradients, scratch, dx);
+        scratch.e = d_active;
     }
 }
