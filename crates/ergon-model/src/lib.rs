@@ -33,7 +33,7 @@ mod summary;
 mod vision;
 mod weights;
 
-pub use action::{encode_waypoints, time_embedding, waypoints_to_trajectory};
+pub use action::{encode_waypoints, time_embedding, waypoints_to_goal, waypoints_to_trajectory};
 pub use config::{
     ActionConfig, Architecture, AttentionConfig, CameraConfig, Config, ConfigError, DRIVER_MODEL_TYPE,
     DriverConfig, GqaConfig, GroupScore, MAX_INSTRUCTION_TOKENS, MAX_REASONING_TOKENS, MlaConfig, MoeConfig,

@@ -6,9 +6,10 @@
 //! decoder saw and thought: those keys and values are computed once for each control step, whatever the number of Euler
 //! steps and of plans.
 
+mod approach;
 mod waypoints;
 
-pub use waypoints::{encode_waypoints, waypoints_to_trajectory};
+pub use waypoints::{encode_waypoints, waypoints_to_goal, waypoints_to_trajectory};
 
 use ergon_kernels::{ActivationBuffer, Cpu, matmul_jobs, ops};
 

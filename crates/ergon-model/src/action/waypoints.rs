@@ -6,8 +6,9 @@
 //! closest sequence whose third differences are small), together with where the vehicle must have been just before by
 //! what it measures: the plan then begins with the speed, the acceleration and the curvature that the vehicle has.
 
-use ergon_types::{Trajectory, TrajectoryPoint, VehicleState};
+use ergon_types::{GoalHint, Trajectory, TrajectoryPoint, VehicleState};
 
+use super::approach::lead_to_goal;
 use crate::config::ActionConfig;
 
 /// Weight of the squared third differences against the squared distances: swings shorter than 7.7 steps (1.9 s at four
@@ -47,19 +48,51 @@ pub fn encode_waypoints(config: &ActionConfig, ego: &VehicleState, positions_m: 
 /// # Panics
 /// If `actions` is not `[horizon, 2]`.
 pub fn waypoints_to_trajectory(config: &ActionConfig, ego: &VehicleState, actions: &[f32]) -> Trajectory {
+    let [x, y] = smoothed(config, ego, actions);
+    trajectory(&x, &y, ego, config.step_s)
+}
+
+/// As [`waypoints_to_trajectory`], and where that comes near the goal of `hint` seconds from now, it is led there as far as
+/// `share` (0 to 1) of the way. The motion stays as it is where place or time of the goal are not known, where its time
+/// is over or beyond the horizon, and where the motion stands or comes no nearer than 8 m to the side.
+///
+/// # Panics
+/// If `actions` is not `[horizon, 2]`.
+pub fn waypoints_to_goal(
+    config: &ActionConfig,
+    ego: &VehicleState,
+    actions: &[f32],
+    hint: &GoalHint,
+    share: f64,
+) -> Trajectory {
+    let [mut x, mut y] = smoothed(config, ego, actions);
+    lead_to_goal(&mut x, &mut y, config.step_s, hint, share);
+    trajectory(&x, &y, ego, config.step_s)
+}
+
+/// Places forward and left at 0, dt, 2 dt, ... that waypoints mean.
+fn smoothed(config: &ActionConfig, ego: &VehicleState, actions: &[f32]) -> [Vec<f64>; 2] {
     assert_eq!(actions.len(), 2 * config.horizon, "two values for each waypoint");
     let (v, a, dt) = (ego.speed_mps, ego.acceleration_mps2, config.step_s);
-    let curvature = ego.steering_angle_rad.tan() / WHEELBASE_M;
     let travelled = |t: f64| v * t + 0.5 * a * t * t;
     let before = [travelled(-2.0 * dt), travelled(-dt), 0.0];
     let forward = actions.iter().step_by(2).zip(&config.scale_x).enumerate();
     let forward = forward.map(|(k, (x, scale))| f64::from(*x) * scale + v * (k + 1) as f64 * dt);
     let left = actions.iter().skip(1).step_by(2).zip(&config.scale_y);
     let left = left.map(|(y, scale)| f64::from(*y) * scale);
+    let curvature = curvature_now(ego);
     let x = smooth(before, forward.collect());
     let y = smooth(before.map(|s| 0.5 * curvature * s * s), left.collect());
-    let local = motion(&x, &y, ego, curvature, dt);
+    [x, y]
+}
+
+fn trajectory(x: &[f64], y: &[f64], ego: &VehicleState, dt: f64) -> Trajectory {
+    let local = motion(x, y, ego, curvature_now(ego), dt);
     Trajectory { points: local.into_iter().map(|point| to_world(ego, point)).collect() }
+}
+
+fn curvature_now(ego: &VehicleState) -> f64 {
+    ego.steering_angle_rad.tan() / WHEELBASE_M
 }
 
 /// Points in the frame of the vehicle now, from smoothed positions at 0, dt, 2 dt, ...

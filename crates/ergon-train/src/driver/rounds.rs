@@ -417,8 +417,12 @@ impl<'a> Run<'a> {
     /// The student as the runtime drives it, on the calling thread.
     fn policy(&self, folder: &Path) -> Result<DriverPolicy, RoundsError> {
         let checkpoint = Checkpoint::open(folder)?;
-        let options =
-            PolicyOptions { threads: 1, isa: Some(self.cpu.isa), first_noise_scale: FIRST_NOISE_SCALE };
+        let options = PolicyOptions {
+            threads: 1,
+            isa: Some(self.cpu.isa),
+            first_noise_scale: FIRST_NOISE_SCALE,
+            ..PolicyOptions::default()
+        };
         Ok(DriverPolicy::load(&checkpoint, &options)?)
     }
 }

@@ -1,9 +1,11 @@
 //! What the ego vehicle is asked to do, in words and as a hint; what there is to say about the scene; what a perfect eye
 //! would measure. Reading order: this file (instructions and tasks), `words` (how people put them), `surroundings`
-//! (who is where on the lanes), `facts` (what a driver would say), `perception` (numbers), `goal` (tasks by hindsight).
+//! (who is where on the lanes), `facts` (what a driver would say), `perception` (numbers), `goal` (tasks by hindsight), `guide`
+//! (what a navigation says on the way to one).
 
 mod facts;
 mod goal;
+mod guide;
 mod hint;
 mod order;
 mod perception;
@@ -17,6 +19,7 @@ pub use facts::{
     Agreement, DistanceBucket, Facts, Lead, Manoeuvre, Motion, agreement, describe, facts, read_back,
 };
 pub use goal::{GoalShape, goal_ahead, goal_from_future, random_shape};
+pub use guide::Guide;
 pub use order::Order;
 pub use perception::{LIGHTS, PERCEPTION, PERCEPTION_DIM, perceived_offset_m, perception};
 pub use surroundings::{

@@ -5,7 +5,6 @@
 //! what is kept of it; `summary`, `report` and `recording` are what is told afterwards.
 
 mod builtin;
-mod careful;
 mod gate;
 mod jobs;
 mod picture;
@@ -15,6 +14,7 @@ mod recording;
 mod report;
 mod run;
 mod summary;
+mod variants;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;

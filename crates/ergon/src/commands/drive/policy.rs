@@ -140,6 +140,7 @@ impl ModelPolicy {
             threads: args.threads.unwrap_or_else(num_cpus::get_physical),
             isa: args.isa,
             first_noise_scale: FIRST_NOISE_SCALE,
+            approaches_goal: true,
         };
         let (policy, built_in) = match &args.model {
             Some(path) => {

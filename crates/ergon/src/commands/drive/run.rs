@@ -10,15 +10,15 @@ use ergon_world::episode::Episode;
 use ergon_world::geometry::Point;
 use ergon_world::scenario::Region;
 use ergon_world::score::{Outcome, Referee};
-use ergon_world::task::{self, Order};
+use ergon_world::task::{self, Guide, Order};
 use ergon_world::world::World;
 
-use super::careful;
 use super::gate::{self, Tracker};
 use super::picture;
 use super::policy::Policy;
 use super::record::{Map, StageMs, Tick, ms_since};
 use super::summary::WordCheck;
+use super::variants;
 use crate::args::GateChoice;
 
 /// Control period of worlds without a time step of their own.
@@ -96,6 +96,8 @@ struct Loop<'a> {
     /// The camera of the pictures for people.
     large: CameraSpec,
     order: Order,
+    /// Says the way to a goal.
+    guide: Option<Guide>,
     tracker: Tracker,
     supervisor: Supervisor,
     /// What the vehicle was given last.
@@ -115,6 +117,7 @@ impl<'a> Loop<'a> {
         let eyes = Eyes::new(Rig::standard(), &world, conditions(episode), policy.frame_gap_s());
         let large = eyes.rig().cameras[0].resized(PICTURE_SIZE[0], PICTURE_SIZE[1]);
         let states = vec![*world.ego()];
+        let guide = Guide::new(&world);
         let referee = Referee::new(&world, &episode.task);
         Ok(Loop {
             policy,
@@ -124,6 +127,7 @@ impl<'a> Loop<'a> {
             eyes,
             large,
             order: Order::new(&episode.task),
+            guide,
             tracker: Tracker::default(),
             supervisor: Supervisor::new(gate::limits(settings.gate, tick_s))?,
             motion: None,
@@ -187,7 +191,11 @@ impl<'a> Loop<'a> {
         let start = Instant::now();
         self.eyes.look(&self.world);
         stage_ms.camera = ms_since(start);
-        self.eyes.observe(&self.world, self.order.task())
+        let task = self.order.task();
+        match &self.guide {
+            Some(guide) => self.eyes.observe(&self.world, &guide.advise(&self.world, task)),
+            None => self.eyes.observe(&self.world, task),
+        }
     }
 
     /// Plans and checks until something may be driven. Also the first plan, as the vehicle would drive it.
@@ -216,10 +224,10 @@ impl<'a> Loop<'a> {
                     }
                 }
             }
-            // The policy has no more plans: its first one, more carefully.
+            // The policy has no more plans: its first one, a little differently.
             let first = *sampled.get_or_insert(number);
             let plan = match settings.gate {
-                GateChoice::On => careful::variant(&proposed, number - first)?,
+                GateChoice::On => variants::variant(&proposed, number - first)?,
                 GateChoice::Off => return None,
             };
             Some(gate::rollout(world.ego(), &plan, ROLLOUT_S))
