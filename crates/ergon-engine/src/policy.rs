@@ -259,7 +259,7 @@ impl DriverPolicy {
         self.take_instruction(&observation.instruction)?;
         let Observation { ego, hint, .. } = observation;
         self.ego = *ego;
-        self.hint = hint.clone();
+        self.hint = *hint;
         self.tick = (observation.t_s / TICK_S).round() as i64 as u64;
         let (state, hint) = (state_features(ego), hint_features(hint, ego.speed_mps));
         self.driver.read(&self.cpu, &state, &hint, &self.prompt, &mut self.step)?;

@@ -172,7 +172,7 @@ mod tests {
     #[test]
     fn the_goal_is_met_with_its_heading_and_speed() {
         let ahead = hint([30.0, 0.0], [3.0, 3.0]);
-        let turned = led(10.0, &GoalHint { heading_rad: Some(0.2), ..ahead.clone() }, 1.0);
+        let turned = led(10.0, &GoalHint { heading_rad: Some(0.2), ..ahead }, 1.0);
         assert_near(plan(&turned).at(3.0), [30.0, 0.0]);
         let [vx, vy] = plan(&turned).velocity(3.0);
         assert!((vy.atan2(vx) - 0.2).abs() < 0.04, "{vx} {vy}");
