@@ -9,7 +9,7 @@ use ergon_world::geometry::Point;
 /// How long each part of a control step took, in milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct StageMs {
-    /// Drawing the pictures: what stands in for the camera.
+    /// Drawing the pictures and finding the way: what stands in for camera and navigation.
     pub(super) camera: f64,
     /// Pictures to image tokens.
     pub(super) vision: f64,

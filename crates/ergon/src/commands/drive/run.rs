@@ -190,12 +190,13 @@ impl<'a> Loop<'a> {
         }
         let start = Instant::now();
         self.eyes.look(&self.world);
-        stage_ms.camera = ms_since(start);
         let task = self.order.task();
-        match &self.guide {
+        let observation = match &self.guide {
             Some(guide) => self.eyes.observe(&self.world, &guide.advise(&self.world, task)),
             None => self.eyes.observe(&self.world, task),
-        }
+        };
+        stage_ms.camera = ms_since(start);
+        observation
     }
 
     /// Plans and checks until something may be driven. Also the first plan, as the vehicle would drive it.
