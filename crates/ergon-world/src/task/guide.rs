@@ -4,7 +4,6 @@
 //! A goal a hundred metres ahead and one lane aside looks to a driver as one straight ahead: what tells them apart is the
 //! map. So the map says it in words, which a driver understands anyway.
 
-use super::sayings::sayings;
 use super::{Instruction, Side, Task, Turn};
 use crate::geometry::{Point, wrap_angle};
 use crate::road::ElementId;
@@ -41,13 +40,7 @@ impl Guide {
     /// Other tasks are left as they are.
     pub fn advise(&self, world: &World, task: &Task) -> Task {
         let advice = (task.instruction == Instruction::ReachGoal).then(|| self.advice(world)).flatten();
-        match advice {
-            Some(instruction) => {
-                let text = sayings(instruction, task.language)[0].to_owned();
-                Task { instruction, text, ..task.clone() }
-            }
-            None => task.clone(),
-        }
+        advice.map_or_else(|| task.clone(), |instruction| task.told(instruction))
     }
 
     /// What is to be done now; `None` for nothing but to drive on.

@@ -185,6 +185,12 @@ impl Task {
         Task { instruction, text: text.to_owned(), language, route: Vec::new(), duration_s }
     }
 
+    /// The same task with another instruction, in the plainest words for it in the task's language.
+    fn told(&self, instruction: Instruction) -> Task {
+        let text = sayings::sayings(instruction, self.language)[0].to_owned();
+        Task { instruction, text, ..self.clone() }
+    }
+
     /// What the navigation says at this moment, in the ego frame: the goal of the scenario's problem if it has one, and
     /// a point of the route, which says which road and not which lane. No route point where the words must decide.
     pub fn hint(&self, world: &World) -> GoalHint {

@@ -3,7 +3,7 @@
 
 use ergon_types::VehicleState;
 
-use super::{Instruction, Language, Side, Task, Turn};
+use super::{Instruction, Side, Task, Turn};
 use crate::geometry::wrap_angle;
 
 /// A lane has been left when the place in the lane jumps by more than this from one look to the next.
@@ -55,15 +55,7 @@ impl Order {
             Instruction::Turn(Turn::Straight) if self.driven_m > STRAIGHT_M => Instruction::FollowRoute,
             _ => return,
         };
-        let english = self.now.language == Language::English;
-        self.now.text = match (next, english) {
-            (Instruction::KeepLane, true) => "keep your lane",
-            (Instruction::KeepLane, false) => "保持车道",
-            (_, true) => "drive on",
-            (_, false) => "继续行驶",
-        }
-        .to_owned();
-        self.now.instruction = next;
+        self.now = self.now.told(next);
     }
 }
 
