@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo run --release -p ergon-kernels --example matmul_bench -- [--threads N] [--isa NAME] [--formats a,b] [--rows 1,4,64,512]
-//!     [--cached yes]
+//!     [--cols 2048] [--cached yes]
 //! ```
 //!
 //! Few activation rows (decoding): the matrix is far larger than the caches, so GB/s of weights is what counts, and the
@@ -18,7 +18,6 @@ use std::{
 use ergon_kernels::{ActivationBuffer, Cpu, Isa, MatrixRef, cases, matmul, measure_byte_peak};
 use ergon_types::WeightFormat;
 
-const COLS: usize = 2048;
 /// Bytes of weights for few rows; past any last-level cache of the machines aimed at.
 const STREAMED_BYTES: usize = 160 << 20;
 /// Bytes of weights that a second-level cache holds.
@@ -30,6 +29,7 @@ struct Options {
     isas: Vec<Isa>,
     formats: Vec<WeightFormat>,
     rows: Vec<usize>,
+    cols: usize,
     cached: bool,
 }
 
@@ -39,6 +39,7 @@ fn options() -> Option<Options> {
         isas: Isa::available(),
         formats: WeightFormat::ALL.to_vec(),
         rows: vec![1, 4, 64, 512],
+        cols: 2048,
         cached: false,
     };
     let mut args = std::env::args().skip(1);
@@ -51,6 +52,7 @@ fn options() -> Option<Options> {
                 options.formats = value.split(',').map(WeightFormat::from_name).collect::<Option<_>>()?
             }
             "--rows" => options.rows = value.split(',').map(|n| n.parse().ok()).collect::<Option<_>>()?,
+            "--cols" => options.cols = value.parse().ok()?,
             "--cached" => options.cached = value == "yes",
             _ => return None,
         }
@@ -96,7 +98,7 @@ fn byte_peak(isa: Isa) -> f64 {
 fn main() {
     let Some(options) = options() else {
         eprintln!(
-            "usage: matmul_bench [--threads N] [--isa NAME,..] [--formats NAME,..] [--rows N,..] [--cached yes]"
+            "usage: matmul_bench [--threads N] [--isa NAME,..] [--formats NAME,..] [--rows N,..] [--cols N] [--cached yes]"
         );
         std::process::exit(2);
     };
@@ -109,9 +111,9 @@ fn main() {
     }
     println!("{:<8} {:<8} {:>5} {:>9} {:>9}", "isa", "format", "rows", "GB/s", "GMAC/s");
     for &format in &options.formats {
-        let row_bytes = format.row_bytes(COLS).unwrap_or(1);
+        let row_bytes = format.row_bytes(options.cols).unwrap_or(1);
         // Random bytes of a few rows, repeated: making them all would take longer than the measurement.
-        let some = cases::weights(format, 64, COLS, 1);
+        let some = cases::weights(format, 64, options.cols, 1);
         let streamed = some.repeat((streamed_bytes / row_bytes / 64).max(1));
         for &isa in &options.isas {
             let Ok(cpu) = Cpu::with_isa(isa, options.threads) else { continue };
@@ -119,13 +121,13 @@ fn main() {
                 let bytes =
                     if n <= 4 { &streamed[..] } else { &streamed[..(512 * row_bytes).min(streamed.len())] };
                 let rows = bytes.len() / row_bytes;
-                let Ok(w) = MatrixRef::new(format, rows, COLS, bytes) else { continue };
-                let x = cases::Random::new(2).normals(n * COLS);
+                let Ok(w) = MatrixRef::new(format, rows, options.cols, bytes) else { continue };
+                let x = cases::Random::new(2).normals(n * options.cols);
                 let mut buffer = ActivationBuffer::default();
                 let mut y = vec![0.0; n * rows];
-                let x = buffer.prepare(&cpu, &x, COLS, [format]);
+                let x = buffer.prepare(&cpu, &x, options.cols, [format]);
                 let seconds = time(|| matmul(&cpu, w, x, &mut y));
-                let (read, products) = (bytes.len() as f64, (n * rows * COLS) as f64);
+                let (read, products) = (bytes.len() as f64, (n * rows * options.cols) as f64);
                 println!(
                     "{:<8} {:<8} {n:>5} {:>9.1} {:>9.1}",
                     isa.name(),

@@ -44,14 +44,25 @@ pub(crate) struct Act256 {
     pub(crate) sums_16: [i32; 16],
     /// Lanes 8 to 15: sums of 32 rounded values. Lanes 0 to 7 are zero, to meet scales that share a vector with minima.
     pub(crate) sums_32: [i32; 16],
+    /// Two neighbouring sums each, of 16 bits, the first in the lower half: eight of `sums_16`.
+    pub(crate) pairs_16: [i32; 8],
+    /// The same of `sums_32`.
+    pub(crate) pairs_32: [i32; 4],
     /// The scale.
     pub(crate) d: f32,
 }
 
 const ZERO_32: Act32 = Act32 { q: [[0; 64]; 4], scales: [0.0; 16], offsets: [0; 8] };
-const ZERO_256: Act256 = Act256 { q: [[0; 64]; 4], sums_16: [0; 16], sums_32: [0; 16], d: 0.0 };
+const ZERO_256: Act256 = Act256 {
+    q: [[0; 64]; 4],
+    sums_16: [0; 16],
+    sums_32: [0; 16],
+    pairs_16: [0; 8],
+    pairs_32: [0; 4],
+    d: 0.0,
+};
 
-/// One activation row in the forms that were prepared; the others are empty.
+/// One activation row in the form that is needed; the others are empty.
 #[derive(Clone, Copy)]
 pub(crate) struct ActRow<'a> {
     pub(crate) x: &'a [f32],
@@ -120,15 +131,17 @@ impl<'a> Activations<'a> {
         self.cols
     }
 
-    /// One row.
-    pub(crate) fn row(&self, row: usize) -> ActRow<'a> {
+    /// One row in one form.
+    #[inline(always)]
+    pub(crate) fn row(&self, kind: ActivationKind, row: usize) -> ActRow<'a> {
         let supers = self.cols.div_ceil(256);
-        let range = row * supers..(row + 1) * supers;
-        ActRow {
-            x: &self.x[row * self.cols..(row + 1) * self.cols],
-            by_32: self.by_32.get(range.clone()).unwrap_or(&[]),
-            by_256: self.by_256.get(range).unwrap_or(&[]),
+        let mut out = ActRow { x: &[], by_32: &[], by_256: &[] };
+        match kind {
+            ActivationKind::Float => out.x = &self.x[row * self.cols..][..self.cols],
+            ActivationKind::By32 => out.by_32 = &self.by_32[row * supers..][..supers],
+            ActivationKind::By256 => out.by_256 = &self.by_256[row * supers..][..supers],
         }
+        out
     }
 
     /// Whether the form that weights of this kind need was prepared.
@@ -306,5 +319,15 @@ fn round_256<S: Simd>(s: S, x: &[f32; 256], out: &mut Act256) {
     }
     for pair in 0..8 {
         out.sums_32[8 + pair] = out.sums_16[2 * pair] + out.sums_16[2 * pair + 1];
+    }
+    pair_up(&out.sums_16, &mut out.pairs_16);
+    pair_up(&out.sums_32[8..], &mut out.pairs_32);
+}
+
+/// Neighbouring sums of at most 32 rounded values (hence below 2^12) side by side.
+#[inline(always)]
+fn pair_up(sums: &[i32], pairs: &mut [i32]) {
+    for ([first, second], pair) in sums.as_chunks().0.iter().zip(pairs) {
+        *pair = first & 0xffff | second << 16;
     }
 }

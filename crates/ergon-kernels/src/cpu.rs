@@ -15,7 +15,7 @@ pub struct Cpu {
     /// The threads kernels run on.
     pub pool: ThreadPool,
     /// Panels that no thread uses at the moment; each has grown to the widest product it has met.
-    panels: Mutex<Vec<Panel>>,
+    panels: Mutex<Vec<[Panel; 2]>>,
 }
 
 impl Cpu {
@@ -29,13 +29,13 @@ impl Cpu {
         Ok(Cpu { isa: isa.require()?, ..Cpu::new(threads) })
     }
 
-    /// A panel for the calling thread, until it gives it back.
-    pub(crate) fn take_panel(&self) -> Panel {
+    /// Panels for the calling thread, until it gives them back.
+    pub(crate) fn take_panels(&self) -> [Panel; 2] {
         self.panels.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Keeps a panel for the next who needs one.
-    pub(crate) fn give_panel(&self, panel: Panel) {
-        self.panels.lock().unwrap_or_else(PoisonError::into_inner).push(panel);
+    /// Keeps panels for the next who needs some.
+    pub(crate) fn give_panels(&self, panels: [Panel; 2]) {
+        self.panels.lock().unwrap_or_else(PoisonError::into_inner).push(panels);
     }
 }

@@ -136,7 +136,7 @@ fn plan<'a>(isa: Isa, job: &'a mut MatmulJob, target: usize, tasks_before: usize
     let most = (MOST_WEIGHT_BYTES / weight.row_bytes().max(1)).max(1);
     let mut rows_per_task = (target / row_cost(job).max(1)).clamp(1, most);
     if through_panels(isa, kind, n) {
-        rows_per_task = rows_per_task.next_multiple_of(PANEL_ROWS);
+        rows_per_task = rows_per_task.next_multiple_of(2 * PANEL_ROWS);
     }
     let tasks = if n == 0 { 0 } else { weight.rows().div_ceil(rows_per_task) };
     let y = SharedSlice::new(job.y);
@@ -169,9 +169,9 @@ dispatch! {
 #[inline(always)]
 fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, cpu: &Cpu, job: &Work, rows: Range<usize>) {
     if through_panels(S::ISA, F::ACTIVATIONS, job.n) {
-        let mut panel = cpu.take_panel();
-        panel_rows(s, format, job, rows, &mut panel);
-        return cpu.give_panel(panel);
+        let mut panels = cpu.take_panels();
+        panel_rows(s, format, job, rows, &mut panels);
+        return cpu.give_panels(panels);
     }
     let most = const {
         match F::ACTIVATIONS {
@@ -200,57 +200,98 @@ fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, cpu: &Cpu, job: &Wor
 
 /// `rows` of the weight through panels, with all selected activation rows.
 #[inline(always)]
-fn panel_rows<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<usize>, panel: &mut Panel) {
+fn panel_rows<S: Simd, F: RowFormat>(
+    s: S,
+    format: F,
+    job: &Work,
+    rows: Range<usize>,
+    panels: &mut [Panel; 2],
+) {
     let mut first = rows.start;
     while first < rows.end {
-        let count = (rows.end - first).min(PANEL_ROWS);
-        let mut own = [WeightRow::of(&job.weight, first); PANEL_ROWS];
-        for (r, own) in own.iter_mut().enumerate().take(count) {
-            *own = WeightRow::of(&job.weight, first + r);
+        let [a, b] = &mut *panels;
+        pack(s, format, job, first..rows.end, a);
+        let second = first + PANEL_ROWS;
+        if S::PANELS == 2 && second < rows.end {
+            pack(s, format, job, second..rows.end, b);
+            panel_tiles::<S, F, 2>(s, format, job, first..rows.end, [&*a, &*b]);
+            first = second + PANEL_ROWS;
+        } else {
+            panel_tiles::<S, F, 1>(s, format, job, first..rows.end, [&*a]);
+            first = second;
         }
-        format.pack(s, &own, panel);
-        let mut i = 0;
-        if S::PANEL_TILE == 8 {
-            while i + 8 <= job.n {
-                panel_tile::<S, F, 8>(s, format, job, i, first, count, panel);
-                i += 8;
-            }
-        }
-        while i + 4 <= job.n {
-            panel_tile::<S, F, 4>(s, format, job, i, first, count, panel);
-            i += 4;
-        }
-        while i < job.n {
-            panel_tile::<S, F, 1>(s, format, job, i, first, count, panel);
-            i += 1;
-        }
-        first += count;
     }
 }
 
-/// The first `count` rows of a panel, which are `first ..` of the weight, with activation rows `i .. i + N`.
+/// Unpacks the first of `rows` of the weight, at most sixteen; fewer are filled up with copies of the first.
 #[inline(always)]
-fn panel_tile<S: Simd, F: RowFormat, const N: usize>(
+fn pack<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<usize>, panel: &mut Panel) {
+    let mut own = [WeightRow::of(&job.weight, rows.start); PANEL_ROWS];
+    for (own, row) in own.iter_mut().zip(rows) {
+        *own = WeightRow::of(&job.weight, row);
+    }
+    format.pack(s, &own, panel);
+}
+
+/// All selected activation rows with panels of the first of `rows` of the weight.
+#[inline(always)]
+fn panel_tiles<S: Simd, F: RowFormat, const P: usize>(
+    s: S,
+    format: F,
+    job: &Work,
+    rows: Range<usize>,
+    panels: [&Panel; P],
+) {
+    let mut i = 0;
+    if S::PANEL_TILE == 8 {
+        while i + 8 <= job.n {
+            panel_tile::<S, F, P, 8>(s, format, job, i, rows.clone(), panels);
+            i += 8;
+        }
+    }
+    while i + 4 <= job.n {
+        panel_tile::<S, F, P, 4>(s, format, job, i, rows.clone(), panels);
+        i += 4;
+    }
+    while i < job.n {
+        panel_tile::<S, F, P, 1>(s, format, job, i, rows.clone(), panels);
+        i += 1;
+    }
+}
+
+/// The rows of the panels, which are the first of `rows` of the weight, with activation rows `i .. i + N`.
+#[inline(always)]
+fn panel_tile<S: Simd, F: RowFormat, const P: usize, const N: usize>(
     s: S,
     format: F,
     job: &Work,
     i: usize,
-    first: usize,
-    count: usize,
-    panel: &Panel,
+    rows: Range<usize>,
+    panels: [&Panel; P],
 ) {
-    let sums = format.panel_dot::<S, N>(s, panel, act_rows(job, i));
-    for (n, sum) in sums.into_iter().enumerate() {
-        let start = (i + n) * job.weight.rows() + first;
-        // SAFETY: tasks own disjoint weight rows, hence disjoint columns of y.
-        s.store_partial(sum, unsafe { job.y.range_mut(start..start + count) });
+    // The stores at the end would wait for their cache lines, and all stores after them for them.
+    for n in 0..N {
+        let start = (i + n) * job.weight.rows() + rows.start;
+        for line in 0..=P {
+            s.prefetch(job.y.address(start + line * PANEL_ROWS).cast());
+        }
+    }
+    let sums = format.panel_dot::<S, P, N>(s, panels, act_rows::<F, N>(job, i));
+    for (p, sums) in sums.into_iter().enumerate() {
+        let first = rows.start + p * PANEL_ROWS;
+        let count = (rows.end - first).min(PANEL_ROWS);
+        for (n, sum) in sums.into_iter().enumerate() {
+            let start = (i + n) * job.weight.rows() + first;
+            // SAFETY: tasks own disjoint weight rows, hence disjoint columns of y.
+            s.store_partial(sum, unsafe { job.y.range_mut(start..start + count) });
+        }
     }
 }
 
 /// `rows` of the weight with the selected activation rows `i .. i + N`.
 #[inline(always)]
 fn tile<S: Simd, F: RowFormat, const N: usize>(s: S, format: F, job: &Work, i: usize, rows: Range<usize>) {
-    let x = act_rows::<N>(job, i);
+    let x = act_rows::<F, N>(job, i);
     for row in rows {
         let sums = format.dot::<S, N>(s, WeightRow::of(&job.weight, row), x);
         for (n, sum) in sums.into_iter().enumerate() {
@@ -262,10 +303,10 @@ fn tile<S: Simd, F: RowFormat, const N: usize>(s: S, format: F, job: &Work, i: u
 
 /// The selected activation rows `i .. i + N`.
 #[inline(always)]
-fn act_rows<'a, const N: usize>(job: &Work<'a>, i: usize) -> [ActRow<'a>; N] {
-    let mut x = [job.x.row(x_row(job, i)); N];
+fn act_rows<'a, F: RowFormat, const N: usize>(job: &Work<'a>, i: usize) -> [ActRow<'a>; N] {
+    let mut x = [job.x.row(F::ACTIVATIONS, x_row(job, i)); N];
     for (n, x) in x.iter_mut().enumerate() {
-        *x = job.x.row(x_row(job, i + n));
+        *x = job.x.row(F::ACTIVATIONS, x_row(job, i + n));
     }
     x
 }

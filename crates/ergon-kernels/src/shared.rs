@@ -35,6 +35,11 @@ impl<'a, T> SharedSlice<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.pointer.add(range.start), range.len()) }
     }
 
+    /// Where an element is, or would be, if the slice were longer.
+    pub(crate) fn address(&self, index: usize) -> *const T {
+        self.pointer.wrapping_add(index)
+    }
+
     /// Writes one element.
     ///
     /// # Safety

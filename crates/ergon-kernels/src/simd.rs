@@ -30,6 +30,10 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const FLOAT_TILE: usize;
     /// How many activation rows share a panel's weights while those are in a register: 4 or 8.
     const PANEL_TILE: usize = 4;
+    /// How many panels share an activation while it is in a register: 1 or 2.
+    const PANELS: usize = 1;
+    /// Whether panels scale sums of products as floats where those hold them exactly.
+    const SCALES_AS_FLOATS: bool = false;
     /// 64 bytes, signed or unsigned as the operation says.
     type I8: Copy;
     /// 16 integers of 32 bits; arithmetic wraps.
@@ -100,6 +104,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn mul_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Product of integers that both fit in 16 signed bits; one instruction where `mul_i32` is two.
     fn mul_i16(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// `acc[l]` plus the products of the lower and of the upper halves of lanes `l`, 16 signed bits each.
+    fn dot_pairs(self, acc: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
     /// The larger.
     fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Lane `l` becomes lane `4 G + l / 4`; `G` is 0 to 3.
@@ -259,36 +265,45 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// `k` of bytes `4 r .. 4 r + 4` of `w[k]` times `a[n][k]`, as [`Simd::dot_i8`] multiplies if `signed`, else as
     /// [`Simd::dot_u7`]. `_offsets` are -128 times the sum of each `a[n]`, for those that multiply signed `w` as `w + 128`.
     #[inline(always)]
-    fn rows<const N: usize, const K: usize>(
+    fn rows<const P: usize, const N: usize, const K: usize>(
         self,
         signed: bool,
-        w: &[Step; K],
+        w: [&[Step; K]; P],
         a: [&[[i8; 4]; K]; N],
         _offsets: [i32; N],
-    ) -> [Self::I32; N] {
-        let mut sums = [self.splat_i32(0); N];
-        for k in 0..K {
-            let w = self.load_u8(&w[k].0);
-            for n in 0..N {
-                let a = self.repeat_4_bytes(a[n][k]);
-                sums[n] = if signed { self.dot_i8(sums[n], w, a) } else { self.dot_u7(sums[n], w, a) };
+    ) -> [[Self::I32; N]; P] {
+        let mut sums = [[self.splat_i32(0); N]; P];
+        for (w, sums) in w.into_iter().zip(&mut sums) {
+            for k in 0..K {
+                let w = self.load_u8(&w[k].0);
+                for n in 0..N {
+                    let a = self.repeat_4_bytes(a[n][k]);
+                    sums[n] = if signed { self.dot_i8(sums[n], w, a) } else { self.dot_u7(sums[n], w, a) };
+                }
             }
         }
         sums
     }
+    /// Weights with a sign in the form in which [`Simd::rows`] takes them.
+    #[inline(always)]
+    fn signed_for_rows(self, v: Self::I8) -> Self::I8 {
+        v
+    }
     /// As [`Simd::rows`] with `w` in 0..=15 and at most eight steps, each lane times one of `scale`.
     #[inline(always)]
-    fn rows_u4_scaled<const N: usize, const K: usize>(
+    fn rows_u4_scaled<const P: usize, const N: usize, const K: usize>(
         self,
-        w: &[Step; K],
+        w: [&[Step; K]; P],
         a: [&[[i8; 4]; K]; N],
-        scale: Self::I32,
-    ) -> [Self::I32; N] {
+        scale: [Self::I32; P],
+    ) -> [[Self::I32; N]; P] {
         const { assert!(K <= 8) };
         let mut sums = self.rows(false, w, a, [0; N]);
-        for sum in &mut sums {
-            // Up to 32 * 15 * 127 = 60960, too large for `mul_i16`.
-            *sum = self.mul_i32(*sum, scale);
+        for p in 0..P {
+            for sum in &mut sums[p] {
+                // Up to 32 * 15 * 127 = 60960, too large for `mul_i16`.
+                *sum = self.mul_i32(*sum, scale[p]);
+            }
         }
         sums
     }

@@ -13,10 +13,8 @@ impl Avx2 {
     /// The token, if the CPU has the instructions. The answer is cached: this costs a load.
     #[inline]
     pub(crate) fn new() -> Option<Avx2> {
-        let has = is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c");
-        has.then_some(Avx2(()))
+        let has = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        (has && is_x86_feature_detected!("f16c")).then_some(Avx2(()))
     }
 }
 
@@ -244,10 +242,9 @@ impl Simd for Avx2 {
     fn widen<const Q: usize>(self, v: Ints) -> Ints {
         intrinsics!({
             let half = v[Q / 2];
-            let sixteen = if Q.is_multiple_of(2) {
-                _mm256_castsi256_si128(half)
-            } else {
-                _mm256_extracti128_si256::<1>(half)
+            let sixteen = match Q % 2 {
+                0 => _mm256_castsi256_si128(half),
+                _ => _mm256_extracti128_si256::<1>(half),
             };
             [_mm256_cvtepi8_epi32(sixteen), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(sixteen, sixteen))]
         })
@@ -295,8 +292,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn mul_i16(self, a: Ints, b: Ints) -> Ints {
         // vpmaddwd adds the product of the upper halves; those of `b` are cleared, so it adds zero.
-        let low = intrinsics!(_mm256_set1_epi32(0xffff));
-        both!(_mm256_madd_epi16, a, self.and(b, [low; 2]))
+        both!(_mm256_madd_epi16, a, self.and(b, self.splat_i32(0xffff)))
+    }
+    #[inline(always)]
+    fn dot_pairs(self, acc: Ints, a: Ints, b: Ints) -> Ints {
+        self.add_i32(acc, both!(_mm256_madd_epi16, a, b))
     }
     #[inline(always)]
     fn max_i32(self, a: Ints, b: Ints) -> Ints {
@@ -560,26 +560,26 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    fn rows_u4_scaled<const N: usize, const K: usize>(
+    fn rows_u4_scaled<const P: usize, const N: usize, const K: usize>(
         self,
-        w: &[Step; K],
+        w: [&[Step; K]; P],
         a: [&[[i8; 4]; K]; N],
-        scale: Ints,
-    ) -> [Ints; N] {
-        // Eight sums of two products are at most 8 * 2 * 15 * 127 = 30480 and fit in 16 bits; the scale comes with the
-        // step to 32.
+        scale: [Ints; P],
+    ) -> [[Ints; N]; P] {
+        // Eight sums of two products are at most 8 * 2 * 15 * 127 = 30480 and fit in 16 bits; scaling makes them 32.
         const { assert!(K <= 8) };
-        let mut sums = [self.splat_i32(0); N];
-        for k in 0..K {
-            let w = self.load_u8(&w[k].0);
-            for n in 0..N {
-                let pairs = both!(_mm256_maddubs_epi16, w, self.repeat_4_bytes(a[n][k]));
-                sums[n] = both!(_mm256_add_epi16, sums[n], pairs);
+        let mut sums = [[self.splat_i32(0); N]; P];
+        for p in 0..P {
+            for k in 0..K {
+                let w = self.load_u8(&w[p][k].0);
+                for n in 0..N {
+                    let pairs = both!(_mm256_maddubs_epi16, w, self.repeat_4_bytes(a[n][k]));
+                    sums[p][n] = both!(_mm256_add_epi16, sums[p][n], pairs);
+                }
             }
-        }
-        let scale = self.scales_i16(scale);
-        for sum in &mut sums {
-            *sum = both!(_mm256_madd_epi16, *sum, scale);
+            for sum in &mut sums[p] {
+                *sum = both!(_mm256_madd_epi16, *sum, self.scales_i16(scale[p]));
+            }
         }
         sums
     }

@@ -111,6 +111,8 @@ impl Simd for Avx512 {
     const BLOCK_TILE: usize = 4;
     const FLOAT_TILE: usize = 4;
     const PANEL_TILE: usize = 8;
+    const PANELS: usize = 2;
+    const SCALES_AS_FLOATS: bool = true;
     type I8 = __m512i;
     type I32 = __m512i;
     type F32 = __m512;
@@ -248,6 +250,10 @@ impl Simd for Avx512 {
     fn mul_i16(self, a: __m512i, b: __m512i) -> __m512i {
         // vpmaddwd adds the product of the upper halves; those of `b` are cleared, so it adds zero.
         intrinsics!(_mm512_madd_epi16(a, _mm512_and_si512(b, _mm512_set1_epi32(0xffff))))
+    }
+    #[inline(always)]
+    fn dot_pairs(self, acc: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        intrinsics!(_mm512_dpwssd_epi32(acc, a, b))
     }
     #[inline(always)]
     fn max_i32(self, a: __m512i, b: __m512i) -> __m512i {
@@ -480,25 +486,34 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    fn rows<const N: usize, const K: usize>(
+    fn signed_for_rows(self, v: __m512i) -> __m512i {
+        intrinsics!(_mm512_xor_si512(v, self.splat_i8(-128)))
+    }
+    #[inline(always)]
+    fn rows<const P: usize, const N: usize, const K: usize>(
         self,
         signed: bool,
-        w: &[Step; K],
+        w: [&[Step; K]; P],
         a: [&[[i8; 4]; K]; N],
         offsets: [i32; N],
-    ) -> [__m512i; N] {
+    ) -> [[__m512i; N]; P] {
         // vpdpbusd takes unsigned times signed. Signed w: (w + 128) a, less 128 times the sum of a. Nothing saturates or
         // overflows: eight steps of (w + 128) a are at most 32 * 255 * 127 = 1036320.
-        let mut products = [self.splat_i32(0); N];
-        for n in 0..N {
-            products[n] = self.splat_i32(if signed { offsets[n] } else { 0 });
+        let mut products = [[self.splat_i32(0); N]; P];
+        if signed {
+            for products in &mut products {
+                for n in 0..N {
+                    products[n] = self.splat_i32(offsets[n]);
+                }
+            }
         }
-        let shift = self.splat_i8(if signed { -128 } else { 0 });
         for k in 0..K {
-            let w = intrinsics!(_mm512_xor_si512(self.load_u8(&w[k].0), shift));
             for n in 0..N {
                 let a = self.repeat_4_bytes(a[n][k]);
-                products[n] = intrinsics!(_mm512_dpbusd_epi32(products[n], w, a));
+                for p in 0..P {
+                    let w = self.load_u8(&w[p][k].0);
+                    products[p][n] = intrinsics!(_mm512_dpbusd_epi32(products[p][n], w, a));
+                }
             }
         }
         products

@@ -151,6 +151,11 @@ impl Simd for Generic {
         self.mul_i32(a, b)
     }
     #[inline(never)]
+    fn dot_pairs(self, acc: [i32; 16], a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
+        let lower = |v: i32| i32::from(v as i16);
+        lanes(|l| acc[l].wrapping_add(lower(a[l]) * lower(b[l])).wrapping_add((a[l] >> 16) * (b[l] >> 16)))
+    }
+    #[inline(never)]
     fn max_i32(self, a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
         lanes(|l| a[l].max(b[l]))
     }

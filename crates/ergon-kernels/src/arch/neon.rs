@@ -277,6 +277,18 @@ impl<const DOT: bool> Simd for Neon<DOT> {
         each!(vmulq_s32, a, b)
     }
     #[inline(always)]
+    fn dot_pairs(self, acc: Ints, a: Ints, b: Ints) -> Ints {
+        let mut sums = acc;
+        for r in 0..4 {
+            intrinsics!({
+                let (a, b) = (vreinterpretq_s16_s32(a[r]), vreinterpretq_s16_s32(b[r]));
+                let low = vmull_s16(vget_low_s16(a), vget_low_s16(b));
+                sums[r] = vaddq_s32(sums[r], vpaddq_s32(low, vmull_high_s16(a, b)));
+            });
+        }
+        sums
+    }
+    #[inline(always)]
     fn max_i32(self, a: Ints, b: Ints) -> Ints {
         each!(vmaxq_s32, a, b)
     }

@@ -29,7 +29,8 @@ use crate::{
     activations::{Act256, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Pair, Panel, group, turn_64},
+        panel::{PANEL_ROWS, Panel},
+        panel_256,
     },
     simd::Simd,
 };
@@ -42,7 +43,8 @@ pub(crate) struct Scales<S: Simd> {
     pub(crate) dmin: f32,
     /// Integer scales: lane `g` is group `g`.
     pub(crate) scale: S::I32,
-    /// Integer minima: lane `g` is group `g` of 16, or lane `8 + g` is group `g` of 32. Not read without minima.
+    /// Integer minima: lane `g` is group `g` of 16, or lane `8 + g` is group `g` of 32, and then this is the same vector
+    /// as `scale`. Not read without minima.
     pub(crate) min: S::I32,
 }
 
@@ -60,6 +62,8 @@ pub(crate) trait Scaled256: Copy + Send + Sync + 'static {
     const NARROW: bool;
     /// Whether unpacked weights are at most 15 and never negative.
     const FOUR_BITS: bool = false;
+    /// Whether a float holds the scaled products of half a block exactly: they add up to less than 2^24.
+    const HALF_FITS_FLOAT: bool = false;
     /// The writer, if there is one.
     const QUANTIZE: Option<Writer<[f32; 256], Self::Block>> = None;
 
@@ -98,62 +102,17 @@ impl<F: Scaled256> RowFormat for Blocks256<F> {
 
     #[inline(always)]
     fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
-        let blocks = F::blocks(rows[0].bytes).len();
-        let groups = 256 / F::GROUP;
-        panel.resize(blocks, blocks, blocks * groups);
-        for block in 0..blocks {
-            let (mut scale, mut min) = ([s.splat_i32(0); PANEL_ROWS], [s.splat_i32(0); PANEL_ROWS]);
-            for (r, row) in rows.iter().enumerate() {
-                s.prefetch_at(&F::blocks(row.bytes)[block], PANEL_ROWS * row.bytes.len());
-                let scales = F::scales(s, &F::blocks(row.bytes)[block]);
-                (scale[r], min[r]) = (scales.scale, scales.min);
-                panel.factors[block].0[0][r] = scales.d;
-                panel.factors[block].0[1][r] = scales.dmin;
-            }
-            let lanes = &mut panel.scales[block * groups..][..groups];
-            let mut columns = [[0; 16]; 16];
-            s.transpose_i32(scale, &mut columns);
-            for (lanes, column) in lanes.iter_mut().zip(&columns) {
-                lanes.0[0] = *column;
-            }
-            if F::MIN {
-                s.transpose_i32(min, &mut columns);
-                for (lanes, column) in lanes.iter_mut().zip(&columns[16 - groups..]) {
-                    lanes.0[1] = *column;
-                }
-            }
-            pack_step::<S, F, 0>(s, rows, block, panel);
-            pack_step::<S, F, 1>(s, rows, block, panel);
-            pack_step::<S, F, 2>(s, rows, block, panel);
-            pack_step::<S, F, 3>(s, rows, block, panel);
-        }
+        panel_256::pack::<S, F>(s, rows, &mut panel.by_256);
     }
 
     #[inline(always)]
-    fn panel_dot<S: Simd, const N: usize>(self, s: S, panel: &Panel, x: [ActRow; N]) -> [S::F32; N] {
-        let (mut sums, mut minima) = ([s.zero(); N], [s.zero(); N]);
-        for (block, Pair([d, dmin])) in panel.factors.iter().enumerate() {
-            let x = activations(&x, block);
-            let products = match F::GROUP {
-                16 => group_products::<S, F, N, 4>(s, panel, block, &x),
-                _ => group_products::<S, F, N, 8>(s, panel, block, &x),
-            };
-            for n in 0..N {
-                let factor = s.mul(s.load(d), s.splat(x[n].d));
-                sums[n] = s.add(sums[n], s.mul(s.to_f32(products[n]), factor));
-            }
-            if F::MIN {
-                for n in 0..N {
-                    let factor = s.mul(s.load(dmin), s.splat(x[n].d));
-                    let product = group_minima::<S, F>(s, panel, block, x[n]);
-                    minima[n] = s.add(minima[n], s.mul(s.to_f32(product), factor));
-                }
-            }
-        }
-        for n in 0..N {
-            sums[n] = s.sub(sums[n], minima[n]);
-        }
-        sums
+    fn panel_dot<S: Simd, const P: usize, const N: usize>(
+        self,
+        s: S,
+        panels: [&Panel; P],
+        x: [ActRow; N],
+    ) -> [[S::F32; N]; P] {
+        panel_256::dot::<S, F, P, N>(s, panels.map(|panel| &panel.by_256[..]), x)
     }
 
     #[inline(always)]
@@ -251,66 +210,6 @@ fn step<S: Simd, F: Scaled256, const N: usize, const G: usize>(
         };
         sums[n] = s.add_i32(sums[n], scaled);
     }
-}
-
-/// Weights `64 G .. 64 G + 64` of a block of sixteen rows.
-#[inline(always)]
-fn pack_step<S: Simd, F: Scaled256, const G: usize>(
-    s: S,
-    rows: &[WeightRow; PANEL_ROWS],
-    block: usize,
-    panel: &mut Panel,
-) {
-    let mut unpacked = [s.splat_i8(0); PANEL_ROWS];
-    for (row, unpacked) in rows.iter().zip(&mut unpacked) {
-        *unpacked = F::weights::<S, G>(s, &F::blocks(row.bytes)[block]);
-    }
-    panel.weights.as_chunks_mut::<16>().0[4 * block + G] = turn_64(s, unpacked);
-}
-
-/// The first bracket for a block of sixteen rows; `K` steps of four weights are a group.
-#[inline(always)]
-fn group_products<S: Simd, F: Scaled256, const N: usize, const K: usize>(
-    s: S,
-    panel: &Panel,
-    block: usize,
-    x: &[&Act256; N],
-) -> [S::I32; N] {
-    let steps = &panel.weights[64 * block..][..64].as_chunks::<K>().0;
-    let scales = &panel.scales[64 / K * block..][..64 / K];
-    let mut products = [s.splat_i32(0); N];
-    for (g, (w, Pair([scale, _]))) in steps.iter().zip(scales).enumerate() {
-        let mut a = [&[[0; 4]; K]; N];
-        for n in 0..N {
-            a[n] = group(&x[n].q, g);
-        }
-        let scale = s.load_i32(scale);
-        if F::FOUR_BITS {
-            let scaled = s.rows_u4_scaled(w, a, scale);
-            for n in 0..N {
-                products[n] = s.add_i32(products[n], scaled[n]);
-            }
-        } else {
-            let offsets = x.map(|x| -128 * if K == 4 { x.sums_16[g] } else { x.sums_32[8 + g] });
-            let sums = s.rows(F::SIGNED, w, a, offsets);
-            for n in 0..N {
-                products[n] = s.add_i32(products[n], s.mul_i32(sums[n], scale));
-            }
-        }
-    }
-    products
-}
-
-/// The second bracket for a block of sixteen rows.
-#[inline(always)]
-fn group_minima<S: Simd, F: Scaled256>(s: S, panel: &Panel, block: usize, x: &Act256) -> S::I32 {
-    let groups = 256 / F::GROUP;
-    let sums = if F::GROUP == 16 { &x.sums_16[..] } else { &x.sums_32[8..] };
-    let mut product = s.splat_i32(0);
-    for (sum, Pair([_, min])) in sums.iter().zip(&panel.scales[groups * block..]) {
-        product = s.add_i32(product, s.mul_i16(s.splat_i32(*sum), s.load_i32(min)));
-    }
-    product
 }
 
 #[inline(always)]

@@ -28,7 +28,8 @@ use crate::{
     activations::{Act32, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Pair, Panel, group, turn_64},
+        panel::{PANEL_ROWS, Panel},
+        panel_32,
     },
     simd::Simd,
 };
@@ -88,62 +89,17 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
 
     #[inline(always)]
     fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
-        let blocks = rows.map(|row| F::blocks(row.bytes).as_chunks::<8>());
-        let (full, rest) = blocks[0];
-        let supers = full.len() + usize::from(!rest.is_empty());
-        panel.resize(supers, 8 * supers, 0);
-        for index in 0..full.len() {
-            for (row, (full, _)) in rows.iter().zip(&blocks) {
-                s.prefetch_at(&full[index], PANEL_ROWS * row.bytes.len());
-            }
-            pack_super::<S, F>(s, panel, index, |r| &blocks[r].0[index]);
-        }
-        if !rest.is_empty() {
-            let last = blocks.map(|(_, rest)| padded::<F>(rest));
-            pack_super::<S, F>(s, panel, full.len(), |r| &last[r]);
-        }
+        panel_32::pack::<S, F>(s, rows, &mut panel.by_32);
     }
 
     #[inline(always)]
-    fn panel_dot<S: Simd, const N: usize>(self, s: S, panel: &Panel, x: [ActRow; N]) -> [S::F32; N] {
-        // The running sums of all sixteen rows.
-        let (mut sums, mut minima) = ([[s.zero(); N]; 8], [[s.zero(); N]; 8]);
-        let weights = panel.weights.as_chunks::<8>().0.as_chunks::<8>().0;
-        let factors = panel.factors.as_chunks::<8>().0;
-        for (index, (weights, factors)) in weights.iter().zip(factors).enumerate() {
-            let x = activations(&x, index);
-            for (j, (w, Pair([scale, min]))) in weights.iter().zip(factors).enumerate() {
-                let mut a = [&[[0; 4]; 8]; N];
-                for n in 0..N {
-                    a[n] = group(&x[n].q, j);
-                }
-                let products = if F::FOUR_BITS {
-                    s.rows_u4_scaled(w, a, s.splat_i32(1))
-                } else {
-                    s.rows(F::SIGNED, w, a, x.map(|x| x.offsets[j]))
-                };
-                for n in 0..N {
-                    let scale = s.mul(s.load(scale), s.splat(x[n].scales[j]));
-                    sums[j][n] = s.add(sums[j][n], s.mul(s.to_f32(products[n]), scale));
-                    if F::MIN {
-                        let min = s.mul(s.load(min), s.splat(x[n].scales[8 + j]));
-                        minima[j][n] = s.add(minima[j][n], min);
-                    }
-                }
-            }
-        }
-        for j in 0..8 {
-            for n in 0..N {
-                sums[j][n] = s.add(sums[j][n], minima[j][n]);
-            }
-        }
-        let mut out = [s.zero(); N];
-        for n in 0..N {
-            let even = s.add(s.add(sums[0][n], sums[4][n]), s.add(sums[2][n], sums[6][n]));
-            let odd = s.add(s.add(sums[1][n], sums[5][n]), s.add(sums[3][n], sums[7][n]));
-            out[n] = s.add(even, odd);
-        }
-        out
+    fn panel_dot<S: Simd, const P: usize, const N: usize>(
+        self,
+        s: S,
+        panels: [&Panel; P],
+        x: [ActRow; N],
+    ) -> [[S::F32; N]; P] {
+        panel_32::dot::<S, F, P, N>(s, panels.map(|panel| &panel.by_32[..]), x)
     }
 
     #[inline(always)]
@@ -186,36 +142,10 @@ fn read<F: Scaled32>(blocks: &[F::Block], out: &mut [f32]) {
 
 /// Fewer than eight blocks, continued with zero blocks.
 #[inline(always)]
-fn padded<F: Scaled32>(rest: &[F::Block]) -> [F::Block; 8] {
+pub(super) fn padded<F: Scaled32>(rest: &[F::Block]) -> [F::Block; 8] {
     let mut blocks = [F::ZERO; 8];
     blocks[..rest.len()].copy_from_slice(rest);
     blocks
-}
-
-/// Super-block `index` of sixteen rows, whose blocks `of` gives.
-#[inline(always)]
-fn pack_super<'a, S: Simd, F: Scaled32>(
-    s: S,
-    panel: &mut Panel,
-    index: usize,
-    of: impl Fn(usize) -> &'a [F::Block; 8],
-) {
-    let factors = &mut panel.factors.as_chunks_mut::<8>().0[index];
-    for r in 0..PANEL_ROWS {
-        let mut scales = [0.0; 16];
-        s.store(F::scales(s, of(r)), &mut scales);
-        for (j, factors) in factors.iter_mut().enumerate() {
-            (factors.0[0][r], factors.0[1][r]) = (scales[j], scales[8 + j]);
-        }
-    }
-    for (pair, steps) in panel.weights.as_chunks_mut::<16>().0[4 * index..][..4].iter_mut().enumerate() {
-        let mut unpacked = [s.splat_i8(0); PANEL_ROWS];
-        for (r, unpacked) in unpacked.iter_mut().enumerate() {
-            let blocks = of(r);
-            *unpacked = F::weights(s, &blocks[2 * pair], &blocks[2 * pair + 1]);
-        }
-        *steps = turn_64(s, unpacked);
-    }
 }
 
 /// Super-block `index` of each activation row.

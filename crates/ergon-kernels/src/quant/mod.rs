@@ -29,6 +29,8 @@ pub(crate) mod blocks_256;
 pub(crate) mod blocks_32;
 pub(crate) mod floats;
 pub(crate) mod panel;
+pub(crate) mod panel_256;
+pub(crate) mod panel_32;
 mod search;
 
 pub(crate) mod bf16;
@@ -64,9 +66,15 @@ pub(crate) trait RowFormat: Copy + Send + Sync + 'static {
         unreachable!("{:?} formats have no panels", Self::ACTIVATIONS)
     }
 
-    /// Products of the rows of a panel, one in each lane, with `N` activation rows: the same bits as [`RowFormat::dot`].
+    /// Products of the rows of `P` panels, one in each lane, with `N` activation rows: the same bits as
+    /// [`RowFormat::dot`].
     #[inline(always)]
-    fn panel_dot<S: Simd, const N: usize>(self, _: S, _: &Panel, _: [ActRow; N]) -> [S::F32; N] {
+    fn panel_dot<S: Simd, const P: usize, const N: usize>(
+        self,
+        _: S,
+        _: [&Panel; P],
+        _: [ActRow; N],
+    ) -> [[S::F32; N]; P] {
         unreachable!("{:?} formats have no panels", Self::ACTIVATIONS)
     }
 

@@ -41,6 +41,7 @@ impl Scaled256 for Q2K {
     const MIN: bool = true;
     const SIGNED: bool = false;
     const NARROW: bool = true;
+    const HALF_FITS_FLOAT: bool = true;
     const FOUR_BITS: bool = true;
 
     fn reference(block: &[u8; 84], out: &mut [f32; 256]) {

@@ -40,6 +40,7 @@ impl Scaled256 for Q3K {
     const MIN: bool = false;
     const SIGNED: bool = true;
     const NARROW: bool = true;
+    const HALF_FITS_FLOAT: bool = true;
 
     fn reference(block: &[u8; 110], out: &mut [f32; 256]) {
         let d = float::f16_at(block, 108);

@@ -54,6 +54,7 @@ impl Scaled256 for Q4K {
     const MIN: bool = true;
     const SIGNED: bool = false;
     const NARROW: bool = true;
+    const HALF_FITS_FLOAT: bool = true;
     const FOUR_BITS: bool = true;
     const QUANTIZE: Option<Writer<[f32; 256], [u8; 144]>> = Some(quantize);
 
