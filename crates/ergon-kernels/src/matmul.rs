@@ -146,7 +146,7 @@ fn plan<'a>(isa: Isa, job: &'a mut MatmulJob, target: usize, tasks_before: usize
 /// Whether products of rounded activations, `n` rows of them, go through panels of sixteen weight rows.
 fn through_panels(isa: Isa, kind: ActivationKind, n: usize) -> bool {
     // From so many on unpacking sixteen rows at once pays (`quant/panel.rs`).
-    let least = if isa == Isa::Avx512 { 6 } else { 12 };
+    let least = if isa == Isa::Avx512 { 5 } else { 8 };
     !matches!(kind, ActivationKind::Float) && n >= least
 }
 

@@ -65,7 +65,7 @@ impl MoeWeights {
                 self.compute(cpu, &all, x, scratch);
             }
         }
-        self.combine(moe, x.rows(), scratch, output);
+        combine(cpu, x.cols(), scratch, output);
         if self.shared_experts.is_some() {
             ops::add_in_place(cpu, output, &scratch.shared_output[..output.len()]);
         }
@@ -141,21 +141,14 @@ impl MoeWeights {
         }
         matmul_jobs(cpu, &mut jobs);
     }
+}
 
-    /// Sums each token's visits, in the order in which the router ranked them.
-    fn combine(&self, moe: &MoeConfig, rows: usize, scratch: &MoeScratch, output: &mut [f32]) {
-        let hidden = output.len() / rows;
-        let per_token = moe.num_experts_per_tok;
-        for (token, out) in output.chunks_exact_mut(hidden).enumerate() {
-            out.fill(0.0);
-            let own = token * per_token..(token + 1) * per_token;
-            for (choice, visit) in scratch.routing.choices[own.clone()].iter().zip(&scratch.choice_visit[own])
-            {
-                let visited = &scratch.down[visit * hidden..(visit + 1) * hidden];
-                out.iter_mut().zip(visited).for_each(|(out, value)| *out += choice.weight * value);
-            }
-        }
-    }
+/// Sums each token's visits, in the order in which the router ranked them.
+fn combine(cpu: &Cpu, hidden: usize, scratch: &mut MoeScratch, output: &mut [f32]) {
+    let MoeScratch { routing, choice_visit, choice_weight, down, .. } = scratch;
+    choice_weight.clear();
+    choice_weight.extend(routing.choices.iter().map(|choice| choice.weight));
+    ops::sum_weighted_rows(cpu, down, hidden, choice_visit, choice_weight, output);
 }
 
 impl Expert {

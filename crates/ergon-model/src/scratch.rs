@@ -109,6 +109,8 @@ pub(crate) struct MoeScratch {
     pub(crate) visit_token: Vec<u32>,
     /// Visit of each choice, in the order of `choices`.
     pub(crate) choice_visit: Vec<usize>,
+    /// The router's weight of each choice, in the same order.
+    pub(crate) choice_weight: Vec<f32>,
     /// 0, 1, 2, ... : a visit's own row.
     pub(crate) visit_row: Vec<u32>,
     /// `[visits, moe_intermediate_size]`

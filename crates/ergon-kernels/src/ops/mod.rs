@@ -23,6 +23,7 @@ mod rows;
 mod sequence_attention;
 mod slices;
 mod softmax;
+mod weighted_rows;
 
 pub use adamw::{AdamW, adamw_step, sum_of_squares};
 pub use attention::{AttentionRow, AttentionShape, KeyValues, KvSlice, attention};
@@ -40,6 +41,7 @@ pub use sequence_attention::{
     SequenceAttention, SequenceMask, SequenceScratch, sequence_attention, sequence_attention_backward,
 };
 pub use softmax::softmax_in_place;
+pub use weighted_rows::sum_weighted_rows;
 
 use crate::{Cpu, shared::SharedSlice};
 

@@ -67,6 +67,12 @@ pub(crate) trait Scaled256: Copy + Send + Sync + 'static {
     /// The writer, if there is one.
     const QUANTIZE: Option<Writer<[f32; 256], Self::Block>> = None;
 
+    /// The bytes of 4-bit weights that lie as [`nibbles_of_32`] reads them, 32 after 32, and need nothing else done: such
+    /// weights are turned for a panel before they are unpacked.
+    #[inline(always)]
+    fn nibbles(_: &Self::Block) -> Option<&[u8; 128]> {
+        None
+    }
     /// The blocks of a row.
     fn blocks(row: &[u8]) -> &[Self::Block];
     /// The blocks of a row, to be written.

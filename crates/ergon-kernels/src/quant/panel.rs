@@ -30,11 +30,15 @@
 //!   stores in turn for those (experts' products in a model, 105 to 165);
 //! - a step of weights is a cache line: loads across two lines take twice as long (Q4_0, Zen 5: 221 to 244);
 //! - sixteen rows are turned in registers, their integer scales too, and blocks are not copied first (Zen 5, eight rows:
-//!   Q8_0 83 to 126, Q4_K 112 to 133).
+//!   Q8_0 83 to 126, Q4_K 112 to 133);
+//! - 4-bit weights that lie as Q4_K's are turned as bytes and taken apart then (eight rows 86 to 105, 64 rows 200 to 211;
+//!   AVX2, 16 rows: 68 to 76).
 //!
-//! That makes 60 % of the peak. What is left is mostly the scaling: for a block of 32 eight `vpdpbusd` and four other
+//! That makes 60 to 65 % of the peak. What is left is mostly the scaling: for a block of 32 eight `vpdpbusd` and four other
 //! instructions (Q8_0), and the order of the sums is not ours to choose. Unpacking and turning sixteen rows costs as much as
-//! seven to ten activation rows, with AVX-512 as five that go the other way, so few rows take the other way.
+//! seven to ten activation rows, with AVX-512 as four that go the other way, so few rows take the other way: fewer than five
+//! (in the caches four are faster through panels, Q4_K 64 for 42; from memory that is so for Q4_K only), without AVX-512
+//! fewer than eight (Q4_K 57 for 40 then, Q4_0 34 for 30, Q8_0 36 for 37, Q6_K 30 for 34).
 //! While sixteen rows are unpacked the next sixteen are asked for: they come from sixteen places, which the processor does
 //! not foresee (eight sequences of a dense model, tokens a second: Q4_K 117 to 184, Q8_0 108 to 133).
 

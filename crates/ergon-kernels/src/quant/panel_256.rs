@@ -61,10 +61,36 @@ pub(super) fn pack<S: Simd, F: Scaled256>(s: S, rows: &[WeightRow; PANEL_ROWS], 
                 s.store_i32(s.add_i32(s.load_i32(first), second), pair);
             }
         }
-        pack_step::<S, F, 0>(s, rows, index, out);
-        pack_step::<S, F, 1>(s, rows, index, out);
-        pack_step::<S, F, 2>(s, rows, index, out);
-        pack_step::<S, F, 3>(s, rows, index, out);
+        if F::nibbles(&F::blocks(rows[0].bytes)[index]).is_some() {
+            pack_nibbles::<S, F>(s, rows, index, out);
+        } else {
+            pack_step::<S, F, 0>(s, rows, index, out);
+            pack_step::<S, F, 1>(s, rows, index, out);
+            pack_step::<S, F, 2>(s, rows, index, out);
+            pack_step::<S, F, 3>(s, rows, index, out);
+        }
+    }
+}
+
+/// Weights in the lower and upper halves of bytes: turned as they are, and taken apart then, which is half of the turning.
+#[inline(always)]
+fn pack_nibbles<S: Simd, F: Scaled256>(s: S, rows: &[WeightRow; PANEL_ROWS], index: usize, out: &mut Block) {
+    let mut turned = [Step([0; 64]); 16];
+    for (half, steps) in out.weights.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        let mut bytes = [s.splat_i8(0); PANEL_ROWS];
+        for (row, bytes) in rows.iter().zip(&mut bytes) {
+            if let Some(nibbles) = F::nibbles(&F::blocks(row.bytes)[index]) {
+                *bytes = s.load_u8(&nibbles.as_chunks().0[half]);
+            }
+        }
+        s.transpose_16(bytes, &mut turned);
+        for (eight, steps) in turned.as_chunks::<8>().0.iter().zip(steps.as_chunks_mut::<16>().0) {
+            for k in 0..8 {
+                let both = s.load_u8(&eight[k].0);
+                s.store_u8(s.and(both, s.splat_i8(15)), &mut steps[k].0);
+                s.store_u8(s.and(s.shr_halves::<4, 4>(both), s.splat_i8(15)), &mut steps[8 + k].0);
+            }
+        }
     }
 }
 

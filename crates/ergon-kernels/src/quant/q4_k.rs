@@ -69,6 +69,11 @@ impl Scaled256 for Q4K {
     }
 
     #[inline(always)]
+    fn nibbles(block: &[u8; 144]) -> Option<&[u8; 128]> {
+        Some(bytes_at(block, 16))
+    }
+
+    #[inline(always)]
     fn scales<S: Simd>(s: S, block: &[u8; 144]) -> Scales<S> {
         head(s, bytes_at(block, 0))
     }
