@@ -1,9 +1,10 @@
 //! Instructions, facts and numbers: what is said can be read back, opposite words share a world.
 
-use ergon_types::{ActorKind, LightColor};
+use ergon_types::{ActorKind, LightColor, Trajectory, TrajectoryPoint};
 use ergon_world::Rng;
-use ergon_world::episode::{EpisodeOptions, generate, turns, with_goal};
+use ergon_world::episode::{Episode, EpisodeOptions, generate, turns, with_goal};
 use ergon_world::generate::RoadKind;
+use ergon_world::geometry::Point;
 use ergon_world::scenario::{Goal, Region};
 use ergon_world::task::*;
 
@@ -183,6 +184,49 @@ fn worlds_suit_the_words() {
             assert!(turn.task.route.len() >= 2);
         }
         assert_ne!(routes[0].task.route, routes[1].task.route);
+    }
+}
+
+/// A plan that keeps the speed and ends a few seconds ahead, so far left of the lane's centre.
+fn ends_beside(episode: &Episode, left_m: f64) -> Trajectory {
+    let (ego, seen) = (episode.world.ego(), surroundings(&episode.world, &episode.task.route));
+    let seen = seen.expect("on a lane");
+    let s_m = seen.s_m + 30.0;
+    let heading_rad = seen.path.line.heading_at(s_m);
+    let at = seen.path.line.at(s_m) + Point::polar(left_m, heading_rad + std::f64::consts::FRAC_PI_2);
+    let point = TrajectoryPoint {
+        t_s: ego.t_s + 3.0,
+        x_m: at.x,
+        y_m: at.y,
+        heading_rad,
+        speed_mps: ego.speed_mps,
+        acceleration_mps2: 0.0,
+        curvature_per_m: 0.0,
+    };
+    Trajectory { points: vec![point] }
+}
+
+#[test]
+fn a_change_of_lanes_needs_a_lane_on_that_side() {
+    for seed in 0..8 {
+        let episode = |text: &str, kind| {
+            let text = Some(text.to_owned());
+            generate(seed, &EpisodeOptions { text, kind, ..EpisodeOptions::default() })
+        };
+        let said = |episode: &Episode, left_m| {
+            let plan = ends_beside(episode, left_m);
+            facts(&episode.world, &episode.task, Some(&plan)).manoeuvre
+        };
+        let between = episode("take the left lane", None);
+        assert_eq!(said(&between, 1.8), Some(Manoeuvre::ChangeLeft), "seed {seed}");
+        assert_eq!(said(&between, -1.8), Some(Manoeuvre::ChangeRight), "seed {seed}");
+        let single = episode("drive on", Some(RoadKind::Rural));
+        for left_m in [1.8, -1.8] {
+            let said = said(&single, left_m);
+            let change = [Some(Manoeuvre::ChangeLeft), Some(Manoeuvre::ChangeRight)].contains(&said);
+            assert!(!change, "seed {seed}: {said:?} where there is one lane");
+        }
+        assert_eq!(said(&episode("pull over", Some(RoadKind::Rural)), -1.8), Some(Manoeuvre::PullOver));
     }
 }
 

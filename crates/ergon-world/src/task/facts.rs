@@ -213,11 +213,11 @@ fn manoeuvre(world: &World, task: &Task, seen: &Surroundings, plan: Option<&Traj
     if moves && end_m > 0.0 && (seen.left.exists || asked == Manoeuvre::ChangeLeft) {
         return Manoeuvre::ChangeLeft;
     }
-    if moves && end_m < 0.0 {
-        return if asked == Manoeuvre::PullOver { asked } else { Manoeuvre::ChangeRight };
-    }
     if asked == Manoeuvre::PullOver {
         return asked;
+    }
+    if moves && end_m < 0.0 && (seen.right.exists || asked == Manoeuvre::ChangeRight) {
+        return Manoeuvre::ChangeRight;
     }
     let clear = 0.1 * now_mps + 1.0;
     if gained_mps < -clear {
