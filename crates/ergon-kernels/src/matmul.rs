@@ -136,7 +136,8 @@ fn plan<'a>(isa: Isa, job: &'a mut MatmulJob, target: usize, tasks_before: usize
     let most = (MOST_WEIGHT_BYTES / weight.row_bytes().max(1)).max(1);
     let mut rows_per_task = (target / row_cost(job).max(1)).clamp(1, most);
     if through_panels(isa, kind, n) {
-        rows_per_task = rows_per_task.next_multiple_of(2 * PANEL_ROWS);
+        rows_per_task =
+            rows_per_task.next_multiple_of(if isa == Isa::Avx512 { 2 * PANEL_ROWS } else { PANEL_ROWS });
     }
     let tasks = if n == 0 { 0 } else { weight.rows().div_ceil(rows_per_task) };
     let y = SharedSlice::new(job.y);
@@ -145,7 +146,8 @@ fn plan<'a>(isa: Isa, job: &'a mut MatmulJob, target: usize, tasks_before: usize
 
 /// Whether products of rounded activations, `n` rows of them, go through panels of sixteen weight rows.
 fn through_panels(isa: Isa, kind: ActivationKind, n: usize) -> bool {
-    // From so many on unpacking sixteen rows at once pays (`quant/panel.rs`).
+    // From so many on unpacking sixteen rows at once pays; without AVX-512 that is a compromise between formats
+    // (`quant/panel.rs`).
     let least = if isa == Isa::Avx512 { 5 } else { 8 };
     !matches!(kind, ActivationKind::Float) && n >= least
 }
@@ -271,10 +273,12 @@ fn panel_tile<S: Simd, F: RowFormat, const P: usize, const N: usize>(
 ) {
     // The stores at the end would wait for their cache lines, and all stores after them for them.
     for n in 0..N {
-        let start = (i + n) * job.weight.rows() + rows.start;
-        for line in 0..=P {
-            s.prefetch(job.y.address(start + line * PANEL_ROWS).cast());
+        let row = (i + n) * job.weight.rows();
+        for p in 0..P {
+            s.prefetch(job.y.address(row + rows.start + p * PANEL_ROWS).cast());
         }
+        // Results need not begin at the beginning of a line.
+        s.prefetch(job.y.address(row + rows.end.min(rows.start + P * PANEL_ROWS) - 1).cast());
     }
     let sums = format.panel_dot::<S, P, N>(s, panels, act_rows::<F, N>(job, i));
     for (p, sums) in sums.into_iter().enumerate() {

@@ -193,7 +193,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane by [`Simd::max`], in the tree of [`Simd::reduce_add`].
     fn reduce_max(self, v: Self::F32) -> f32;
 
-    /// Asks for the cache line at an address that will be read soon. Any address will do: nothing is read, nothing
+    /// Asks for the cache line at an address that will be read or written soon. Any address will do: nothing is read, nothing
     /// faults.
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}
@@ -261,9 +261,9 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
             }
         }
     }
-    /// Sixteen rows, transposed as by [`Simd::transpose_16`], times `N` others: lane `r` of result `n` is the sum over
-    /// `k` of bytes `4 r .. 4 r + 4` of `w[k]` times `a[n][k]`, as [`Simd::dot_i8`] multiplies if `signed`, else as
-    /// [`Simd::dot_u7`]. `_offsets` are -128 times the sum of each `a[n]`, for those that multiply signed `w` as `w + 128`.
+    /// `P` times sixteen rows, transposed as by [`Simd::transpose_16`] (through [`Simd::signed_for_rows`] before, if `signed`),
+    /// times `N` others: lane `r` of result `[p][n]` is the sum over `k` of bytes `4 r .. 4 r + 4` of `w[p][k]` times
+    /// `a[n][k]`, as [`Simd::dot_i8`] multiplies if `signed`, else as [`Simd::dot_u7`]. `_offsets` are -128 times the sum of each `a[n]`, for those that multiply signed `w` as `w + 128`.
     #[inline(always)]
     fn rows<const P: usize, const N: usize, const K: usize>(
         self,
@@ -289,7 +289,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     fn signed_for_rows(self, v: Self::I8) -> Self::I8 {
         v
     }
-    /// As [`Simd::rows`] with `w` in 0..=15 and at most eight steps, each lane times one of `scale`.
+    /// As [`Simd::rows`] with `w` in 0..=15 and at most eight steps, each lane times that of `scale[p]`.
     #[inline(always)]
     fn rows_u4_scaled<const P: usize, const N: usize, const K: usize>(
         self,

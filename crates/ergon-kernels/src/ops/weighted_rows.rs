@@ -29,13 +29,13 @@ pub fn sum_weighted_rows(
     assert!(weights.len() == list.len(), "sum_weighted_rows: {} weights", weights.len());
     for_each_piece(cpu, out, cols, |first, out| {
         let own = first / cols * each..(first + out.len()) / cols * each;
-        sum_weighted(cpu.isa, x, cols, &list[own.clone()], &weights[own], out);
+        sum_weighted(cpu.isa, x, cols, each, &list[own.clone()], &weights[own], out);
     });
 }
 
 dispatch! {
     fn sum_weighted(
-        x: &[f32], cols: usize, list: &[usize], weights: &[f32], out: &mut [f32],
+        x: &[f32], cols: usize, each: usize, list: &[usize], weights: &[f32], out: &mut [f32],
     ) = sum_weighted_simd;
 }
 
@@ -44,11 +44,11 @@ fn sum_weighted_simd<S: Simd>(
     s: S,
     x: &[f32],
     cols: usize,
+    each: usize,
     list: &[usize],
     weights: &[f32],
     out: &mut [f32],
 ) {
-    let each = list.len() * cols / out.len().max(1);
     for (r, out) in out.chunks_exact_mut(cols).enumerate() {
         out.fill(0.0);
         for j in r * each..(r + 1) * each {

@@ -15,7 +15,7 @@
 //! Nothing overflows: |q| <= 128 and |p| <= 127, so four products are at most 65024; a lane of a step times a scale of
 //! magnitude at most 32 (IQ4_XS), over four steps, 8.3 million, and 16 lanes 133 million. Q6_K: 4 * 32 * 127 * 128 * 4,
 //! the same. In a panel a lane is a group: 32 * 15 * 127 = 60960 for Q4_K, more than 16 signed bits hold, so it is scaled
-//! in 32; over all groups the bounds are those above.
+//! in 32, or exactly as a float; over all groups the bounds are those above.
 //!
 //! Departures from the plain form, and what they buy (G multiply-adds a second of a Zen 3 core with AVX2, weights in the
 //! cache): `N` activation rows share one unpacking, as in `blocks_32`; sums of activations per group are made once, when
@@ -62,17 +62,14 @@ pub(crate) trait Scaled256: Copy + Send + Sync + 'static {
     const NARROW: bool;
     /// Whether unpacked weights are at most 15 and never negative.
     const FOUR_BITS: bool = false;
+    /// Where the 128 bytes of a block begin that [`nibbles_of_32`] unpacks to its weights with nothing else to be done, if there
+    /// are such: they are turned for a panel first and unpacked then.
+    const NIBBLES: Option<usize> = None;
     /// Whether a float holds the scaled products of half a block exactly: they add up to less than 2^24.
     const HALF_FITS_FLOAT: bool = false;
     /// The writer, if there is one.
     const QUANTIZE: Option<Writer<[f32; 256], Self::Block>> = None;
 
-    /// The bytes of 4-bit weights that lie as [`nibbles_of_32`] reads them, 32 after 32, and need nothing else done: such
-    /// weights are turned for a panel before they are unpacked.
-    #[inline(always)]
-    fn nibbles(_: &Self::Block) -> Option<&[u8; 128]> {
-        None
-    }
     /// The blocks of a row.
     fn blocks(row: &[u8]) -> &[Self::Block];
     /// The blocks of a row, to be written.

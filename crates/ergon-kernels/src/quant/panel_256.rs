@@ -4,6 +4,7 @@ use crate::{
     activations::{Act256, ActRow},
     quant::{
         WeightRow,
+        blocks_32::bytes_at,
         blocks_256::Scaled256,
         panel::{Lanes, PANEL_ROWS, group, turn_64},
     },
@@ -57,12 +58,13 @@ pub(super) fn pack<S: Simd, F: Scaled256>(s: S, rows: &[WeightRow; PANEL_ROWS], 
                 columns[..8].copy_from_slice(&out.scales[8..]);
             }
             for (pair, [first, second]) in out.minima.iter_mut().zip(columns.as_chunks().0) {
+                // Vectors by hand: as a loop over lanes this becomes scattered stores.
                 let second = s.mul_i32(s.load_i32(second), s.splat_i32(1 << 16));
                 s.store_i32(s.add_i32(s.load_i32(first), second), pair);
             }
         }
-        if F::nibbles(&F::blocks(rows[0].bytes)[index]).is_some() {
-            pack_nibbles::<S, F>(s, rows, index, out);
+        if let Some(at) = F::NIBBLES {
+            pack_nibbles(s, rows, size_of::<F::Block>() * index + at, out);
         } else {
             pack_step::<S, F, 0>(s, rows, index, out);
             pack_step::<S, F, 1>(s, rows, index, out);
@@ -72,16 +74,15 @@ pub(super) fn pack<S: Simd, F: Scaled256>(s: S, rows: &[WeightRow; PANEL_ROWS], 
     }
 }
 
-/// Weights in the lower and upper halves of bytes: turned as they are, and taken apart then, which is half of the turning.
+/// Weights in the lower and upper halves of the 128 bytes at `at`: turned as they are, and taken apart then, which is half of
+/// the turning.
 #[inline(always)]
-fn pack_nibbles<S: Simd, F: Scaled256>(s: S, rows: &[WeightRow; PANEL_ROWS], index: usize, out: &mut Block) {
+fn pack_nibbles<S: Simd>(s: S, rows: &[WeightRow; PANEL_ROWS], at: usize, out: &mut Block) {
     let mut turned = [Step([0; 64]); 16];
     for (half, steps) in out.weights.as_chunks_mut::<32>().0.iter_mut().enumerate() {
         let mut bytes = [s.splat_i8(0); PANEL_ROWS];
         for (row, bytes) in rows.iter().zip(&mut bytes) {
-            if let Some(nibbles) = F::nibbles(&F::blocks(row.bytes)[index]) {
-                *bytes = s.load_u8(&nibbles.as_chunks().0[half]);
-            }
+            *bytes = s.load_u8(bytes_at(row.bytes, at + 64 * half));
         }
         s.transpose_16(bytes, &mut turned);
         for (eight, steps) in turned.as_chunks::<8>().0.iter().zip(steps.as_chunks_mut::<16>().0) {

@@ -54,6 +54,7 @@ impl Scaled256 for Q4K {
     const MIN: bool = true;
     const SIGNED: bool = false;
     const NARROW: bool = true;
+    const NIBBLES: Option<usize> = Some(16);
     const HALF_FITS_FLOAT: bool = true;
     const FOUR_BITS: bool = true;
     const QUANTIZE: Option<Writer<[f32; 256], [u8; 144]>> = Some(quantize);
@@ -66,11 +67,6 @@ impl Scaled256 for Q4K {
             let q = block[16 + i / 64 * 32 + i % 32] >> (i / 32 % 2 * 4) & 15;
             *w = d * scale * q as f32 - dmin * min;
         }
-    }
-
-    #[inline(always)]
-    fn nibbles(block: &[u8; 144]) -> Option<&[u8; 128]> {
-        Some(bytes_at(block, 16))
     }
 
     #[inline(always)]
