@@ -52,7 +52,8 @@ fn options() -> Option<Options> {
                 options.formats = value.split(',').map(WeightFormat::from_name).collect::<Option<_>>()?
             }
             "--rows" => options.rows = value.split(',').map(|n| n.parse().ok()).collect::<Option<_>>()?,
-            "--cols" => options.cols = value.parse().ok()?,
+            // Every format has whole blocks then.
+            "--cols" => options.cols = value.parse().ok().filter(|cols| *cols > 0 && cols % 256 == 0)?,
             "--cached" => options.cached = value == "yes",
             _ => return None,
         }
@@ -98,7 +99,7 @@ fn byte_peak(isa: Isa) -> f64 {
 fn main() {
     let Some(options) = options() else {
         eprintln!(
-            "usage: matmul_bench [--threads N] [--isa NAME,..] [--formats NAME,..] [--rows N,..] [--cols N] [--cached yes]"
+            "usage: matmul_bench [--threads N] [--isa NAME,..] [--formats NAME,..] [--rows N,..] [--cols N (times 256)] [--cached yes]"
         );
         std::process::exit(2);
     };
