@@ -136,8 +136,7 @@ fn plan<'a>(isa: Isa, job: &'a mut MatmulJob, target: usize, tasks_before: usize
     let most = (MOST_WEIGHT_BYTES / weight.row_bytes().max(1)).max(1);
     let mut rows_per_task = (target / row_cost(job).max(1)).clamp(1, most);
     if through_panels(isa, kind, n) {
-        rows_per_task =
-            rows_per_task.next_multiple_of(if isa == Isa::Avx512 { 2 * PANEL_ROWS } else { PANEL_ROWS });
+        rows_per_task = rows_per_task.next_multiple_of(panels_at_once(isa) * PANEL_ROWS);
     }
     let tasks = if n == 0 { 0 } else { weight.rows().div_ceil(rows_per_task) };
     let y = SharedSlice::new(job.y);
@@ -150,6 +149,11 @@ fn through_panels(isa: Isa, kind: ActivationKind, n: usize) -> bool {
     // (`quant/panel.rs`).
     let least = if isa == Isa::Avx512 { 5 } else { 8 };
     !matches!(kind, ActivationKind::Float) && n >= least
+}
+
+/// How many panels share an activation while it is in a register, as registers allow.
+const fn panels_at_once(isa: Isa) -> usize {
+    if matches!(isa, Isa::Avx512) { 2 } else { 1 }
 }
 
 /// Finds the job and the weight rows of a task and runs it.
@@ -214,7 +218,7 @@ fn panel_rows<S: Simd, F: RowFormat>(
         let [a, b] = &mut *panels;
         pack(s, format, job, first..rows.end, a);
         let second = first + PANEL_ROWS;
-        if S::PANELS == 2 && second < rows.end {
+        if const { panels_at_once(S::ISA) == 2 } && second < rows.end {
             pack(s, format, job, second..rows.end, b);
             panel_tiles::<S, F, 2>(s, format, job, first..rows.end, [&*a, &*b]);
             first = second + PANEL_ROWS;

@@ -30,8 +30,6 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     const FLOAT_TILE: usize;
     /// How many activation rows share a panel's weights while those are in a register: 4 or 8.
     const PANEL_TILE: usize = 4;
-    /// How many panels share an activation while it is in a register: 1 or 2.
-    const PANELS: usize = 1;
     /// Whether panels scale sums of products as floats where those hold them exactly.
     const SCALES_AS_FLOATS: bool = false;
     /// 64 bytes, signed or unsigned as the operation says.
@@ -193,8 +191,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     /// The largest lane by [`Simd::max`], in the tree of [`Simd::reduce_add`].
     fn reduce_max(self, v: Self::F32) -> f32;
 
-    /// Asks for the cache line at an address that will be read or written soon. Any address will do: nothing is read, nothing
-    /// faults.
+    /// Asks for the cache line at an address that will be read or written soon. Any address will do: nothing is read,
+    /// nothing faults.
     #[inline(always)]
     fn prefetch(self, _at: *const u8) {}
 
@@ -263,7 +261,8 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
     }
     /// `P` times sixteen rows, transposed as by [`Simd::transpose_16`] (through [`Simd::signed_for_rows`] before, if `signed`),
     /// times `N` others: lane `r` of result `[p][n]` is the sum over `k` of bytes `4 r .. 4 r + 4` of `w[p][k]` times
-    /// `a[n][k]`, as [`Simd::dot_i8`] multiplies if `signed`, else as [`Simd::dot_u7`]. `_offsets` are -128 times the sum of each `a[n]`, for those that multiply signed `w` as `w + 128`.
+    /// `a[n][k]`, as [`Simd::dot_i8`] multiplies if `signed`, else as [`Simd::dot_u7`]. `_offsets` are -128 times the sum of
+    /// each `a[n]`, for those that multiply signed `w` as `w + 128`.
     #[inline(always)]
     fn rows<const P: usize, const N: usize, const K: usize>(
         self,

@@ -111,7 +111,6 @@ impl Simd for Avx512 {
     const BLOCK_TILE: usize = 4;
     const FLOAT_TILE: usize = 4;
     const PANEL_TILE: usize = 8;
-    const PANELS: usize = 2;
     const SCALES_AS_FLOATS: bool = true;
     type I8 = __m512i;
     type I32 = __m512i;
