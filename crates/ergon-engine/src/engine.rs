@@ -136,6 +136,7 @@ impl Engine {
         let mut model = Model::load(checkpoint)?;
         let summary = ModelSummary::of_model(checkpoint, &model);
         let plan = MemoryPlan::new(&model, &summary, checkpoint, options);
+        model.check_kv_format(plan.kv_format())?;
         // Before anything is read.
         plan.need_for(0).check()?;
         let mut experts = None;

@@ -10,7 +10,7 @@ use common::{Case, Runner, cases, deviation, log_softmax, mean_kl, report};
 use ergon_checkpoint::{Checkpoint, Tokenizer};
 use ergon_engine::{Engine, EngineOptions, SamplingParams, SequenceRequest};
 use ergon_kernels::Cpu;
-use ergon_model::Phase;
+use ergon_model::{KvFormat, Phase};
 
 /// Largest error of a logit against transformers, in standard deviations of the logits.
 fn logit_bound(format: &str) -> f32 {
@@ -180,4 +180,35 @@ fn tokenizers_in_gguf_files_split_text_as_llama_cpp_does() {
         }
     }
     report(&failures);
+}
+
+/// What rounding keys and values does to the next token's probabilities, beside single precision. `--nocapture` prints it.
+#[test]
+fn a_rounded_cache_stays_close() {
+    let mut rounded = [0; 2];
+    for case in cases() {
+        let (model, cpu) = (case.open(), Cpu::new(1));
+        let mut runner = Runner::new(&model, &cpu);
+        let (tokens, vocab) = (&case.tokens, case.vocab());
+        let exact = [Phase::Prefill, Phase::Decode].map(|phase| runner.logits(tokens, 1, phase));
+        for (times, (format, bound)) in rounded.iter_mut().zip([(KvFormat::F16, 1e-5), (KvFormat::Q8, 1e-3)])
+        {
+            if let Err(error) = model.check_kv_format(format) {
+                assert!(error.to_string().contains("use f16 or f32"), "{}: {error}", case.name);
+                assert!(model.new_state(format, 4, false).is_err(), "{}", case.name);
+                continue;
+            }
+            *times += 1;
+            runner.kv = format;
+            // Where activations are rounded to eight bits, random routers turn any difference into a flipped expert now and
+            // then, as `kl_bound` says.
+            let bound = if case.is_gguf() { 5e-3 } else { bound };
+            for (phase, exact) in [Phase::Prefill, Phase::Decode].into_iter().zip(&exact) {
+                let kl = mean_kl(&runner.logits(tokens, 1, phase), exact, vocab);
+                println!("{}, {} {phase:?}: mean KL {kl:.1e} (bound {bound:.0e})", case.name, format.name());
+                assert!(kl < bound, "{}, {} {phase:?}: mean KL {kl:.1e}", case.name, format.name());
+            }
+        }
+    }
+    assert!(rounded.iter().all(|times| *times > 1), "{rounded:?} models were tried");
 }

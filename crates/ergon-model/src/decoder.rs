@@ -186,7 +186,7 @@ impl Model {
     /// ignored by models without a multi-token-prediction layer.
     ///
     /// # Errors
-    /// The capacity is above the context length, or memory is refused.
+    /// The capacity is above the context length, keys or values do not fit the format, or memory is refused.
     pub fn new_state(
         &self,
         format: KvFormat,
@@ -197,7 +197,16 @@ impl Model {
         if capacity_tokens > context_length {
             return Err(ForwardError::ContextFull { needed: capacity_tokens, context_length });
         }
+        self.check_kv_format(format)?;
         SequenceState::new(&self.config, with_draft && self.has_mtp(), format, capacity_tokens)
+    }
+
+    /// Whether keys and values can be stored in a format.
+    ///
+    /// # Errors
+    /// Those of a head are no whole blocks of it.
+    pub fn check_kv_format(&self, format: KvFormat) -> Result<(), ForwardError> {
+        format.check(&self.config)
     }
 
     /// Bytes of keys and values that one token adds.

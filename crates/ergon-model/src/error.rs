@@ -115,6 +115,16 @@ pub enum ForwardError {
         /// `max_position_embeddings`.
         context_length: usize,
     },
+    /// Keys or values that are no whole blocks of the cache.
+    #[error(
+        "a q8 cache stores {block} values together, a head of this model has {head_values}; use f16 or f32"
+    )]
+    BrokenBlocks {
+        /// Keys or values of a head, or a part of them that is used alone.
+        head_values: usize,
+        /// Values of a block.
+        block: usize,
+    },
     /// Memory for a buffer was refused.
     #[error("not enough memory for {what} ({values} values)")]
     OutOfMemory {

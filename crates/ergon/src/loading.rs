@@ -24,6 +24,7 @@ pub(crate) fn engine_options(runtime: &RuntimeArgs, speculation: Speculation) ->
         kv_format: runtime.kv.map(|choice| match choice {
             KvChoice::F32 => KvFormat::F32,
             KvChoice::F16 => KvFormat::F16,
+            KvChoice::Q8 => KvFormat::Q8,
         }),
         prefill_chunk_tokens: runtime.chunk.unwrap_or(defaults.prefill_chunk_tokens),
         memory_budget_bytes: memory_budget_bytes(runtime),

@@ -1,5 +1,8 @@
 //! The inner loops of attention: a few queries against a block of keys, in registers.
 //!
+//! Numbers of any format become singles as they are read; blocks of integers are no exception: a key takes part as what its
+//! block reads as.
+//!
 //! Per query the order of operations is fixed: a score adds its products in one accumulator of sixteen lanes,
 //! chunk by chunk, then the lanes in the tree of `reduce_add`; an element of the result adds `weight * value`
 //! key by key. Tiles of `H` queries by `K` keys (or `C` chunks of a value) interleave such sequences and
@@ -7,8 +10,9 @@
 
 #![allow(clippy::needless_range_loop)] // One index runs over several small arrays at once.
 
-use super::exp::exp;
+use super::{exp::exp, q8_block::Q8Block};
 use crate::{
+    float::bf16_to_f32,
     isa::Isa,
     simd::{Simd, dispatch},
 };
@@ -18,38 +22,74 @@ use std::ops::Range;
 pub(super) const BLOCK: usize = 64;
 /// Queries per call of [`attend`].
 pub(super) const MAX_QUERIES: usize = 32;
-/// Queries that go through a block together; their scores live on the stack.
-const TILE: usize = 4;
+/// Queries that go through a block together; their scores live on the stack. With AVX-512 eight need half as many
+/// conversions of keys and values for a product as four do (latent attention, 16 heads, depth 16384: 13 % faster).
+const TILE: usize = 8;
 
-/// A number format of the cache.
-pub(super) trait Element: Copy + Default + Sync + 'static {
-    /// Sixteen of them as singles.
-    fn load<S: Simd>(s: S, x: &[Self; 16]) -> S::F32;
+/// What a cache consists of: numbers, or blocks of them.
+pub(super) trait Element: Copy + Sync + 'static {
+    /// Numbers in one of them. Strides, lengths and places are in numbers, and multiples of this.
+    const VALUES: usize;
+    /// Chunks of sixteen numbers.
+    type Chunks<'a>: Copy;
+    /// `n` chunks from number `at` on, a multiple of sixteen.
+    fn chunks(x: &[Self], at: usize, n: usize) -> Self::Chunks<'_>;
+    /// One of them as singles.
+    fn load<S: Simd>(s: S, chunks: Self::Chunks<'_>, i: usize) -> S::F32;
+    /// Fewer than sixteen numbers; the other lanes are zero.
+    fn load_tail<S: Simd>(s: S, x: &[Self]) -> S::F32;
 }
 
-impl Element for f32 {
+/// Formats of one number per element.
+macro_rules! numbers {
+    ($number:ty, $load:ident) => {
+        impl Element for $number {
+            const VALUES: usize = 1;
+            type Chunks<'a> = &'a [[$number; 16]];
+            #[inline(always)]
+            fn chunks(x: &[$number], at: usize, n: usize) -> &[[$number; 16]] {
+                // Chunks of equal number let the compiler drop the bounds checks of loops over them.
+                &x[at..][..16 * n].as_chunks().0[..n]
+            }
+            #[inline(always)]
+            fn load<S: Simd>(s: S, chunks: &[[$number; 16]], i: usize) -> S::F32 {
+                s.$load(&chunks[i])
+            }
+            #[inline(always)]
+            fn load_tail<S: Simd>(s: S, x: &[$number]) -> S::F32 {
+                let mut lanes = [<$number>::default(); 16];
+                lanes[..x.len()].copy_from_slice(x);
+                s.$load(&lanes)
+            }
+        }
+    };
+}
+numbers!(f32, load);
+numbers!(u16, load_f16);
+
+impl Element for Q8Block {
+    const VALUES: usize = Q8Block::VALUES;
+    /// Blocks, and the number of the first chunk in the first of them.
+    type Chunks<'a> = (&'a [Q8Block], usize);
     #[inline(always)]
-    fn load<S: Simd>(s: S, x: &[f32; 16]) -> S::F32 {
-        s.load(x)
+    fn chunks(x: &[Q8Block], at: usize, n: usize) -> (&[Q8Block], usize) {
+        let first = at / 16 % 2;
+        (&x[at / Q8Block::VALUES..][..(first + n).div_ceil(2)], first)
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, (blocks, first): (&[Q8Block], usize), i: usize) -> S::F32 {
+        let block = &blocks[(first + i) / 2];
+        let values = &block.values.as_chunks().0[(first + i) % 2];
+        s.mul(s.to_f32(s.widen_i8(values)), s.splat(bf16_to_f32(block.scale)))
+    }
+    #[inline(always)]
+    fn load_tail<S: Simd>(s: S, _: &[Q8Block]) -> S::F32 {
+        // Lengths are multiples of a block.
+        s.zero()
     }
 }
 
-impl Element for u16 {
-    #[inline(always)]
-    fn load<S: Simd>(s: S, x: &[u16; 16]) -> S::F32 {
-        s.load_f16(x)
-    }
-}
-
-/// Fewer than sixteen elements; the other lanes are zero.
-#[inline(always)]
-fn load_tail<S: Simd, E: Element>(s: S, x: &[E]) -> S::F32 {
-    let mut lanes = [E::default(); 16];
-    lanes[..x.len()].copy_from_slice(x);
-    E::load(s, &lanes)
-}
-
-/// The keys and values of one sequence: element `i` of head `h` at position `p` is at `p * stride + h * dim +
+/// The keys and values of one sequence: number `i` of head `h` at position `p` is at `p * stride + h * dim +
 /// i`.
 pub(super) struct Cache<'a, E> {
     pub(super) k: &'a [E],
@@ -62,6 +102,7 @@ pub(super) struct Cache<'a, E> {
 }
 
 /// One head of a block of keys: its key `j` begins at `j * k_stride`.
+#[derive(Clone, Copy)]
 struct Block<'a, E> {
     cache: &'a Cache<'a, E>,
     k: &'a [E],
@@ -74,10 +115,10 @@ struct Block<'a, E> {
     fetch_v: bool,
 }
 
-impl<'a, E> Block<'a, E> {
+impl<'a, E: Element> Block<'a, E> {
     #[inline(always)]
     fn new(cache: &'a Cache<'a, E>, first: usize, kv_head: usize, fetch: bool) -> Block<'a, E> {
-        let from = |x: &'a [E], at: usize| x.get(at..).unwrap_or_default();
+        let from = |x: &'a [E], at: usize| x.get(at / E::VALUES..).unwrap_or_default();
         Block {
             cache,
             k: from(cache.k, first * cache.k_stride + kv_head * cache.k_dim),
@@ -182,13 +223,15 @@ fn attend_block<S: Simd, E: Element>(s: S, block: &Block<'_, E>, tile: &mut [Que
     add_values(s, block, all, tile, &scores.0);
 }
 
-/// Asks for the cache lines of `x[at..at + n]`, which may lie outside of `x`.
+/// Asks for the cache lines of `n` numbers from number `at` on, which may lie outside of `x`.
 #[inline(always)]
-fn fetch<S: Simd, E>(s: S, x: &[E], at: usize, n: usize) {
+fn fetch<S: Simd, E: Element>(s: S, x: &[E], at: usize, n: usize) {
+    let first = x.as_ptr().wrapping_add(at / E::VALUES).cast::<u8>();
+    let bytes = n.div_ceil(E::VALUES) * size_of::<E>();
     let mut i = 0;
-    while i < n {
-        s.prefetch(x.as_ptr().wrapping_add(at + i).cast());
-        i += 64 / size_of::<E>();
+    while i < bytes {
+        s.prefetch(first.wrapping_add(i));
+        i += 64;
     }
 }
 
@@ -242,6 +285,28 @@ fn score_tile<S: Simd, E: Element>(
     range: Range<usize>,
     tile: &[Query<'_>],
     scores: &mut [[f32; BLOCK]; TILE],
+) {
+    if many_registers(S::ISA)
+        && let Some(tile) = tile.first_chunk::<8>()
+    {
+        let q = [tile[0].q, tile[1].q, tile[2].q, tile[3].q, tile[4].q, tile[5].q, tile[6].q, tile[7].q];
+        return score_range::<S, E, 8, 2>(s, block, range, q, scores);
+    }
+    let mut block = *block;
+    for (tile, scores) in tile.chunks(4).zip(scores.chunks_mut(4)) {
+        score_four(s, &block, range.clone(), tile, scores);
+        block.fetch_k = false;
+    }
+}
+
+/// As [`score_tile`], for up to four queries.
+#[inline(always)]
+fn score_four<S: Simd, E: Element>(
+    s: S,
+    block: &Block<'_, E>,
+    range: Range<usize>,
+    tile: &[Query<'_>],
+    scores: &mut [[f32; BLOCK]],
 ) {
     if !many_registers(S::ISA) {
         // Four queries to one key: turning halves into singles costs as much as multiplying, and is shared.
@@ -300,13 +365,11 @@ fn score<S: Simd, E: Element, const H: usize, const K: usize>(
     q: [&[f32]; H],
     scores: &mut [[f32; BLOCK]],
 ) {
-    // Chunks and tails of equal length let the compiler drop the bounds checks of the loop.
     let n_chunks = block.cache.k_dim / 16;
-    let mut k_rows: [(&[[E; 16]], &[E]); K] = [(&[], &[]); K];
-    for (k, row) in k_rows.iter_mut().enumerate() {
-        let at = (key + k) * block.cache.k_stride;
-        let (chunks, tail) = block.k[at..][..block.cache.k_dim].as_chunks();
-        *row = (&chunks[..n_chunks], tail);
+    let k_at = |k: usize| (key + k) * block.cache.k_stride;
+    let mut k_rows = [E::chunks(block.k, k_at(0), n_chunks); K];
+    for k in 1..K {
+        k_rows[k] = E::chunks(block.k, k_at(k), n_chunks);
     }
     let mut q_rows: [(&[[f32; 16]], &[f32]); H] = [(&[], &[]); H];
     for (q, row) in q.iter().zip(&mut q_rows) {
@@ -317,7 +380,7 @@ fn score<S: Simd, E: Element, const H: usize, const K: usize>(
     for i in 0..n_chunks {
         let mut k_chunk = [s.zero(); K];
         for k in 0..K {
-            k_chunk[k] = E::load(s, &k_rows[k].0[i]);
+            k_chunk[k] = E::load(s, k_rows[k], i);
         }
         for h in 0..H {
             let q_chunk = s.load(&q_rows[h].0[i]);
@@ -330,7 +393,9 @@ fn score<S: Simd, E: Element, const H: usize, const K: usize>(
         for h in 0..H {
             let q_chunk = s.load_partial(q_rows[h].1);
             for k in 0..K {
-                sums[h][k] = s.mul_add(q_chunk, load_tail(s, k_rows[k].1), sums[h][k]);
+                let tail = &block.k[(k_at(k) + 16 * n_chunks) / E::VALUES..];
+                let tail = E::load_tail(s, &tail[..block.cache.k_dim - 16 * n_chunks]);
+                sums[h][k] = s.mul_add(q_chunk, tail, sums[h][k]);
             }
         }
     }
@@ -390,6 +455,37 @@ fn add_values_of_all<S: Simd, E: Element>(
     tile: &mut [Query<'_>],
     weights: &[[f32; BLOCK]; TILE],
 ) {
+    if many_registers(S::ISA)
+        && let [a, b, c, d, e, f, g, h] = tile
+    {
+        let out = [
+            &mut *a.out,
+            &mut *b.out,
+            &mut *c.out,
+            &mut *d.out,
+            &mut *e.out,
+            &mut *f.out,
+            &mut *g.out,
+            &mut *h.out,
+        ];
+        return add_range::<S, E, 8, 2>(s, block, range, out, weights);
+    }
+    let mut block = *block;
+    for (tile, weights) in tile.chunks_mut(4).zip(weights.chunks(4)) {
+        add_values_of_four(s, &block, range.clone(), tile, weights);
+        block.fetch_v = false;
+    }
+}
+
+/// As [`add_values_of_all`], for up to four queries.
+#[inline(always)]
+fn add_values_of_four<S: Simd, E: Element>(
+    s: S,
+    block: &Block<'_, E>,
+    range: Range<usize>,
+    tile: &mut [Query<'_>],
+    weights: &[[f32; BLOCK]],
+) {
     if !many_registers(S::ISA) {
         if let [a, b, c, d] = tile {
             let out = [&mut *a.out, &mut *b.out, &mut *c.out, &mut *d.out];
@@ -445,8 +541,8 @@ fn add_range<S: Simd, E: Element, const H: usize, const C: usize>(
         for h in 0..H {
             let mut sum = s.load_partial(&out[h][at..]);
             for key in range.clone() {
-                let value = load_tail(s, &block.v[key * block.cache.v_stride..][at..block.cache.v_dim]);
-                sum = s.mul_add(s.splat(weights[h][key]), value, sum);
+                let tail = &block.v[key * block.cache.v_stride / E::VALUES..][at..block.cache.v_dim];
+                sum = s.mul_add(s.splat(weights[h][key]), E::load_tail(s, tail), sum);
             }
             s.store_partial(sum, &mut out[h][at..]);
         }
@@ -473,10 +569,10 @@ fn add_chunks<S: Simd, E: Element, const H: usize, const C: usize>(
         if block.fetch_v {
             fetch(s, block.v, (BLOCK + key) * block.cache.v_stride + at, 16 * C);
         }
-        let row = &block.v[key * block.cache.v_stride + at..][..16 * C];
+        let chunks = E::chunks(block.v, key * block.cache.v_stride + at, C);
         let mut value = [s.zero(); C];
         for c in 0..C {
-            value[c] = E::load(s, chunk_at(row, 16 * c));
+            value[c] = E::load(s, chunks, c);
         }
         for h in 0..H {
             let weight = s.splat(weights[h][key]);

@@ -18,6 +18,7 @@ mod gates;
 mod half;
 mod norm;
 mod norm_training;
+mod q8_block;
 mod rope;
 mod rows;
 mod sequence_attention;
@@ -33,6 +34,7 @@ pub use gates::{gelu_backward, gelu_forward, silu_backward, silu_forward, swiglu
 pub use half::{f16_to_f32, f32_to_f16};
 pub use norm::{rms_norm, rms_norm_in_place};
 pub use norm_training::{rms_norm_backward, rms_norm_forward};
+pub use q8_block::{Q8Block, f32_to_q8, q8_to_f32};
 pub use rope::{RopeLayout, rope_backward_in_place, rope_in_place};
 pub use rows::{
     add_column_sums, gather_rows, scatter_add_rows, scatter_add_weighted, scatter_add_weighted_backward,

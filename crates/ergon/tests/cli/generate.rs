@@ -211,3 +211,18 @@ fn an_interrupt_ends_in_130() {
     assert_eq!(rest.last(), Some(&b'\n'));
     assert!(stderr(&output).contains("cancelled"), "{}", stderr(&output));
 }
+
+/// A cache of blocks takes 17/32 of the memory of halves; a model whose heads are no whole blocks is told so.
+#[test]
+fn a_cache_of_blocks_is_smaller() {
+    let fixture = Fixture::new(Parts::ALL);
+    let kv_bytes = |format: &str| {
+        let model = fixture.model();
+        let args = ["generate", &model, "--prompt", "Hi", "--max-tokens", "3", "--kv", format, "--json"];
+        json_of(&args)["memory"]["kv_cache_bytes"].as_u64().unwrap()
+    };
+    assert_eq!(kv_bytes("q8") * 32, kv_bytes("f16") * 17);
+    let model = text(&vectors("llama-head_dim"));
+    let said = assert_fails(&["generate", &model, "--tokens", "1,2", "--kv", "q8"]);
+    assert!(said.contains("stores 32 values together") && said.contains("use f16 or f32"), "{said}");
+}
