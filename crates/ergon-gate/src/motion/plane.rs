@@ -73,26 +73,68 @@ pub(super) fn turn(from_rad: f64, to_rad: f64) -> f64 {
     if turned > std::f64::consts::PI { turned - std::f64::consts::TAU } else { turned }
 }
 
-/// How far a point lies outside all polygons; 0 inside any of them.
-pub(super) fn outside(polygons: &[Vec<[f64; 2]>], point: [f64; 2]) -> f64 {
-    let mut least = f64::INFINITY;
-    for polygon in polygons {
-        let (inside, distance) = inside_and_distance(polygon, point);
-        if inside {
-            return 0.0;
-        }
-        least = least.min(distance);
-    }
-    least
+/// Polygons with the boxes around them: most points are far from most polygons.
+pub(super) struct Areas<'a>(Vec<Area<'a>>);
+
+/// A polygon and its least and greatest coordinates.
+struct Area<'a> {
+    polygon: &'a [[f64; 2]],
+    low: [f64; 2],
+    high: [f64; 2],
 }
 
-fn inside_and_distance(polygon: &[[f64; 2]], [x, y]: [f64; 2]) -> (bool, f64) {
-    let (mut inside, mut least) = (false, f64::INFINITY);
-    for (i, b) in polygon.iter().enumerate() {
-        let a = polygon[(i + polygon.len() - 1) % polygon.len()];
-        if (b[1] > y) != (a[1] > y) {
-            inside ^= x < b[0] + (y - b[1]) / (a[1] - b[1]) * (a[0] - b[0]);
+impl<'a> Areas<'a> {
+    pub(super) fn new(polygons: &'a [Vec<[f64; 2]>]) -> Areas<'a> {
+        let area = |polygon: &'a Vec<[f64; 2]>| {
+            let (mut low, mut high) = ([f64::INFINITY; 2], [f64::NEG_INFINITY; 2]);
+            for [x, y] in polygon {
+                low = [low[0].min(*x), low[1].min(*y)];
+                high = [high[0].max(*x), high[1].max(*y)];
+            }
+            Area { polygon, low, high }
+        };
+        Areas(polygons.iter().map(area).collect())
+    }
+
+    /// How far a point lies outside all polygons; 0 inside any of them.
+    pub(super) fn outside(&self, point: [f64; 2]) -> f64 {
+        if self.0.iter().any(|area| area.to_box(point) <= 0.0 && contains(area.polygon, point)) {
+            return 0.0;
         }
+        let mut least = f64::INFINITY;
+        for area in &self.0 {
+            // What is computed may be a little less than what is true.
+            if area.to_box(point) <= least + 1e-6 {
+                least = least.min(distance(area.polygon, point));
+            }
+        }
+        least
+    }
+}
+
+impl Area<'_> {
+    /// From a point to the box: at most as far as to the polygon.
+    fn to_box(&self, point: [f64; 2]) -> f64 {
+        let beyond = |k: usize| (self.low[k] - point[k]).max(point[k] - self.high[k]).max(0.0);
+        beyond(0).hypot(beyond(1))
+    }
+}
+
+/// The sides of a polygon, from each point's predecessor to it.
+fn sides(polygon: &[[f64; 2]]) -> impl Iterator<Item = ([f64; 2], [f64; 2])> {
+    let before = polygon.last().into_iter().chain(polygon);
+    before.copied().zip(polygon.iter().copied())
+}
+
+fn contains(polygon: &[[f64; 2]], [x, y]: [f64; 2]) -> bool {
+    sides(polygon).fold(false, |inside, (a, b)| {
+        inside ^ ((b[1] > y) != (a[1] > y) && x < b[0] + (y - b[1]) / (a[1] - b[1]) * (a[0] - b[0]))
+    })
+}
+
+/// From a point to the nearest side.
+fn distance(polygon: &[[f64; 2]], [x, y]: [f64; 2]) -> f64 {
+    sides(polygon).fold(f64::INFINITY, |least: f64, (a, b)| {
         let d = [b[0] - a[0], b[1] - a[1]];
         let length = d[0] * d[0] + d[1] * d[1];
         let part = if length > 0.0 {
@@ -100,7 +142,40 @@ fn inside_and_distance(polygon: &[[f64; 2]], [x, y]: [f64; 2]) -> (bool, f64) {
         } else {
             0.0
         };
-        least = least.min((a[0] + part * d[0] - x).hypot(a[1] + part * d[1] - y));
+        least.min((a[0] + part * d[0] - x).hypot(a[1] + part * d[1] - y))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every polygon is looked at: what the boxes leave out must not matter.
+    #[test]
+    fn boxes_change_nothing() {
+        let mut state = 7u64;
+        let mut draw = |low: f64, high: f64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            low + (high - low) * (state >> 40) as f64 / (1u64 << 24) as f64
+        };
+        for _ in 0..50 {
+            let polygons: Vec<Vec<[f64; 2]>> = (0..6)
+                .map(|_| {
+                    let (x, y) = (draw(-40.0, 40.0), draw(-40.0, 40.0));
+                    (0..3 + draw(0.0, 5.0) as usize)
+                        .map(|_| [x + draw(-9.0, 9.0), y + draw(-9.0, 9.0)])
+                        .collect()
+                })
+                .collect();
+            let areas = Areas::new(&polygons);
+            for _ in 0..200 {
+                let point = [draw(-60.0, 60.0), draw(-60.0, 60.0)];
+                let inside = polygons.iter().any(|polygon| contains(polygon, point));
+                let far =
+                    polygons.iter().map(|polygon| distance(polygon, point)).fold(f64::INFINITY, f64::min);
+                assert_eq!(areas.outside(point), if inside { 0.0 } else { far }, "{point:?}");
+            }
+        }
+        assert_eq!(Areas::new(&[]).outside([0.0; 2]), f64::INFINITY);
     }
-    (inside, least)
 }

@@ -9,10 +9,10 @@ pub(super) fn check(plan: &Trajectory, scene: &MotionScene, limits: &MotionLimit
     if scene.drivable.is_empty() {
         return;
     }
-    let body = &scene.body;
+    let (body, areas) = (&scene.body, plane::Areas::new(scene.drivable));
     let overhang = |x_m, y_m, heading_rad| {
         let corners = Box2::new(x_m, y_m, heading_rad, body.length_m, body.width_m).corners();
-        corners.iter().map(|corner| plane::outside(scene.drivable, *corner)).fold(0.0, f64::max)
+        corners.iter().map(|corner| areas.outside(*corner)).fold(0.0, f64::max)
     };
     let now = overhang(scene.ego.x_m, scene.ego.y_m, scene.ego.heading_rad);
     // A vehicle that is already over the edge may come back, but not go further.
