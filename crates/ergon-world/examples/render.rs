@@ -1,7 +1,7 @@
 //! Writes what the cameras see as PPM pictures, and says how long a picture takes:
 //! `cargo run --release -p ergon-world --example render -- FOLDER [front-width front-height] [scenario.xml ...]`
 //!
-//! Without scenario files it draws a few roads of its own and one of each generated kind.
+//! Without scenario files it draws a few roads of its own and one of each generated kind, streets also plain.
 
 use std::path::Path;
 use std::time::Instant;
@@ -44,7 +44,8 @@ fn main() -> std::io::Result<()> {
     }
     if files.is_empty() {
         all = shots();
-        all.extend(RoadKind::ALL.map(generated));
+        all.extend(RoadKind::ALL.map(|kind| generated(kind, false)));
+        all.push(generated(RoadKind::Urban, true));
     }
     for shot in all {
         show(Path::new(&folder), &shot, &size)?;
@@ -92,8 +93,9 @@ fn recorded(scenario: Scenario) -> Shot {
 }
 
 /// An empty generated road, seen from a third of its longest lanelet.
-fn generated(kind: RoadKind) -> Shot {
-    let roads = generate::roads(kind, &mut Rng::new(3), &RoadOptions::default()).roads;
+fn generated(kind: RoadKind, plain: bool) -> Shot {
+    let options = RoadOptions { plain, ..RoadOptions::default() };
+    let roads = generate::roads(kind, &mut Rng::new(3), &options).roads;
     let length = |lanelet: &&Lanelet| if lanelet.kind.is_for_cars() { lanelet.center.length() } else { 0.0 };
     let longest = roads.lanelets.iter().max_by(|a, b| length(a).total_cmp(&length(b)));
     let ego = longest.map_or(VehicleState::default(), |lanelet| {
@@ -107,7 +109,7 @@ fn generated(kind: RoadKind) -> Shot {
         }
     });
     Shot {
-        name: format!("generated-{}", kind.name()),
+        name: format!("generated-{}{}", if plain { "plain-" } else { "" }, kind.name()),
         roads,
         ego,
         actors: Vec::new(),

@@ -1,27 +1,37 @@
 //! Drives generated episodes with the teacher and prints how they end: `cargo run --release -p ergon-world --example
-//! teacher_episodes -- FIRST_SEED COUNT`.
+//! teacher_episodes -- FIRST_SEED COUNT [ROAD_KIND] [plain] [ACTOR_KIND]`; the actor drives ahead.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use ergon_types::ActorKind;
 use ergon_world::episode::{self, EpisodeOptions};
 use ergon_world::expert::Expert;
+use ergon_world::generate::RoadKind;
 use ergon_world::geometry::{OrientedBox, Point};
-use ergon_world::task::{Order, perceived_offset_m, perception};
+use ergon_world::task::{Order, perceived_offset_m, perception, road_ends};
 use ergon_world::{follow, vehicle};
 
 fn main() {
-    let mut args = std::env::args().skip(1).filter_map(|arg| arg.parse::<u64>().ok());
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let said = |word: &str| words.iter().any(|said| said == word);
+    let options = EpisodeOptions {
+        kind: RoadKind::ALL.into_iter().find(|kind| said(kind.name())),
+        plain: said("plain"),
+        lead: ActorKind::VEHICLES.into_iter().find(|kind| said(&kind.to_string())),
+        ..EpisodeOptions::default()
+    };
+    let mut args = words.iter().filter_map(|arg| arg.parse::<u64>().ok());
     let (first, count) = (args.next().unwrap_or(0), args.next().unwrap_or(50));
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     let (mut plans, mut planning_s, mut simulated_s, mut simulating_s) = (0u32, 0.0, 0.0, 0.0);
     for seed in first..first + count {
-        let episode = episode::generate(seed, &EpisodeOptions::default());
+        let episode = episode::generate(seed, &options);
         let mut world = episode.world.clone();
         let mut expert = Expert::new();
         let mut order = Order::new(&episode.task);
         let (mut end, mut lost_s) = ("fine".to_owned(), 0.0);
-        while world.t_s() < episode.task.duration_s {
+        while world.t_s() < episode.task.duration_s && !road_ends(&world, &order.task().route) {
             let seen = perception(&world, &order.task().route);
             order.update(world.ego(), perceived_offset_m(&seen));
             let start = Instant::now();

@@ -29,10 +29,17 @@ pub struct EpisodeOptions {
     pub text: Option<String>,
     /// The language of the words if they are not given; by default either.
     pub language: Option<Language>,
-    /// Density of traffic against the usual: 0 for an empty road, 1 by default.
+    /// Density of traffic against the usual: 0 for a road without any but the `lead`, 1 by default.
     pub density: Option<f64>,
     /// Whether sudden events are left out: hard braking, cutting in, people stepping onto the road.
     pub calm: bool,
+    /// The kind of the vehicle ahead, which drives a little slower than the ego vehicle, whatever it is; by default what the
+    /// instruction names, a car, a truck or no one. An instruction for lanes that names one comes first.
+    pub lead: Option<ActorKind>,
+    /// How many times as many trucks, buses, motorcycles and cyclists there are as usual; 1 by default.
+    pub others: Option<f64>,
+    /// Whether streets are as [`RoadOptions::plain`] says.
+    pub plain: bool,
 }
 
 /// A world at its start and what is to be done in it.
@@ -79,8 +86,8 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
     let (kind, family) = place(seed, options.kind, asked);
     let lead = match asked {
         Some(Instruction::Follow(kind)) => Some(kind),
-        Some(_) => Some(ActorKind::Truck),
-        None => None,
+        Some(_) if options.lead.is_none() => Some(ActorKind::Truck),
+        _ => None,
     };
     let (layout, start, traffic) = build(seed, kind, family, lead, options);
     let gap_m = |actor: &ActorState| (actor.x_m - start.state.x_m).hypot(actor.y_m - start.state.y_m);
@@ -154,7 +161,7 @@ fn build(
 ) -> (Layout, Start, Traffic) {
     let part = RoadKind::ALL.iter().position(|known| *known == kind).unwrap_or(0) as u64 * 3 + family as u64;
     let mut rng = Rng::new(seed).split(16 + part);
-    let mut road = RoadOptions::default();
+    let mut road = RoadOptions { plain: options.plain, ..RoadOptions::default() };
     match family {
         Family::Lanes => road.lanes = Some(if kind == RoadKind::Highway { 3 + rng.below(2) } else { 5 }),
         Family::Junction => road.lanes = Some(1),
@@ -167,9 +174,12 @@ fn build(
     let start = start(&layout, family, &mut rng);
     let calm = options.calm || rng.chance(0.6);
     let random_lead = if rng.chance(0.5) { ActorKind::Truck } else { ActorKind::Car };
-    let lead =
-        if family == Family::Lanes { Some(lead.unwrap_or(random_lead)) } else { lead.filter(|_| false) };
-    let choices = TrafficOptions { density: options.density.unwrap_or(1.0), lead, calm };
+    let lead = match family {
+        Family::Lanes => lead.or(options.lead).or(Some(random_lead)),
+        _ => options.lead,
+    };
+    let density = options.density.unwrap_or(1.0);
+    let choices = TrafficOptions { density, lead, calm, others: options.others.unwrap_or(1.0) };
     let traffic = Traffic::reactive(&layout, &start.state, &choices, rng.split(7));
     (layout, start, traffic)
 }

@@ -116,13 +116,42 @@ fn survey_of_collisions() {
 
 #[test]
 fn nobody_hits_anybody() {
-    for kind in RoadKind::ALL {
+    for (kind, plain) in RoadKind::ALL.map(|kind| (kind, false)).into_iter().chain([(RoadKind::Urban, true)])
+    {
         for seed in 100..112 {
-            let options = EpisodeOptions { kind: Some(kind), calm: true, ..EpisodeOptions::default() };
+            let options = EpisodeOptions { kind: Some(kind), plain, calm: true, ..EpisodeOptions::default() };
             let (found, _) = drive(&generate(seed, &options), 20.0);
-            assert!(found.is_empty(), "{kind:?} {seed}: {:?}", found[0]);
+            assert!(found.is_empty(), "{kind:?} {seed} plain {plain}: {:?}", found[0]);
         }
     }
+}
+
+#[test]
+fn those_who_are_asked_for_are_there() {
+    for kind in [ActorKind::Motorcycle, ActorKind::Bicycle, ActorKind::Truck, ActorKind::Bus] {
+        for road in [RoadKind::Rural, RoadKind::Urban, RoadKind::Highway] {
+            let ahead = (0..10).filter(|seed| {
+                let options =
+                    EpisodeOptions { kind: Some(road), lead: Some(kind), ..EpisodeOptions::default() };
+                let Episode { world, task, .. } = generate(*seed, &options);
+                let seen = surroundings(&world, &task.route).expect("on a lane");
+                seen.lead.is_some_and(|lead| lead.actor.kind == kind)
+            });
+            let ahead = ahead.count();
+            assert!(ahead >= 7, "{kind} on {road:?}: ahead in {ahead} of 10");
+        }
+    }
+    let two_wheelers = |others: Option<f64>| {
+        let count = |seed| {
+            let options = EpisodeOptions { kind: Some(RoadKind::Urban), others, ..EpisodeOptions::default() };
+            let world = generate(seed, &options).world;
+            let kinds = world.actors().iter().map(|actor| actor.kind);
+            kinds.filter(|kind| matches!(kind, ActorKind::Motorcycle | ActorKind::Bicycle)).count()
+        };
+        (0..30).map(count).sum::<usize>()
+    };
+    let (usual, many) = (two_wheelers(None), two_wheelers(Some(3.0)));
+    assert!(many > 2 * usual, "{usual} as usual, {many} with three times as many");
 }
 
 #[test]

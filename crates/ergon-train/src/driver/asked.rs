@@ -8,7 +8,7 @@ use ergon_world::generate::RoadKind;
 use ergon_world::geometry::Point;
 use ergon_world::scenario::Goal;
 use ergon_world::task::{
-    Instruction, Language, Side, Task, Turn, goal_ahead, neighbour, phrase, surroundings,
+    Guide, Instruction, Language, Side, Task, Turn, goal_ahead, neighbour, phrase, surroundings,
 };
 use ergon_world::vehicle;
 use ergon_world::world::World;
@@ -20,6 +20,13 @@ const CHOSEN_PART: f64 = 0.4;
 /// Part of the other episodes that are on streets with junctions, besides those that the seed puts there: lights and turns
 /// are rare elsewhere.
 const STREETS_PART: f64 = 0.25;
+/// Part of all episodes whose streets, if they are on some, are plain ones.
+const PLAIN_PART: f64 = 0.4;
+/// Part of all episodes with someone ahead who is rarely met, or hard to see, and part with more of those all around.
+const LEAD_PART: f64 = 0.3;
+const OTHERS_PART: f64 = 0.3;
+/// Part of the moments on the way to a goal in which the navigation says what comes next, as it does when the runtime drives.
+const GUIDED_PART: f64 = 0.6;
 /// Part of the other episodes whose task is to be somewhere in time.
 const GOAL_EPISODES_PART: f64 = 0.5;
 /// Part of the moments that are given a goal, and part of those that are given other words.
@@ -31,6 +38,8 @@ const GOAL_S: f64 = 14.0;
 /// What is asked at a moment.
 pub(super) struct Asked {
     pub(super) task: Task,
+    /// The words that are said and what else the navigation says.
+    pub(super) told: Task,
     pub(super) goal: Option<Goal>,
     pub(super) kind: SampleKind,
 }
@@ -42,12 +51,21 @@ pub(super) struct Start {
     pub(super) until_s: f64,
     /// The ways that the junction ahead offers.
     turns: Vec<Task>,
+    /// Knows the way, where the task is to reach a goal.
+    guide: Option<Guide>,
 }
 
 impl Start {
     /// The episode of a seed; `options` says what is not left to chance.
     pub(super) fn new(seed: u64, options: &EpisodeOptions, rng: &mut Rng) -> Start {
         let mut options = options.clone();
+        options.plain |= rng.chance(PLAIN_PART);
+        if rng.chance(OTHERS_PART) {
+            options.others = options.others.or(Some(rng.range(1.5, 3.0)));
+        }
+        if rng.chance(LEAD_PART) {
+            meet(&mut options, rng);
+        }
         if options.instruction.is_none() && options.text.is_none() && rng.chance(CHOSEN_PART) {
             options.instruction = Some(any_instruction(rng));
             let dense = rng.chance(0.4);
@@ -59,7 +77,7 @@ impl Start {
             }
         }
         let mut episode = episode::generate(seed, &options);
-        let mut turns = Vec::new();
+        let (mut turns, mut guide) = (Vec::new(), None);
         if matches!(episode.task.instruction, Instruction::Turn(_)) {
             turns = episode::turns(seed, &options);
             // What was drawn need not be among the ways that this junction has.
@@ -72,11 +90,17 @@ impl Start {
             let goal = goal_ahead(&episode.world, &episode.task.route, longest_s, rng);
             if let Some(goal) = goal {
                 episode = episode::with_goal(&episode, goal, rng);
+                guide = Guide::new(&episode.world);
             }
         }
         let duration_s = episode.task.duration_s;
         let until_s = if rng.chance(0.5) { duration_s } else { duration_s.min(rng.range(8.0, 20.0)) };
-        Start { episode, until_s, turns }
+        Start { episode, until_s, turns, guide }
+    }
+
+    /// A task as the driver hears it when the runtime drives: on the way to a goal the navigation says what comes next.
+    pub(super) fn told(&self, world: &World, now: &Task) -> Task {
+        self.guide.as_ref().map_or_else(|| now.clone(), |guide| guide.advise(world, now))
     }
 
     /// What is asked now: the task as it stands, a goal, or other words.
@@ -91,21 +115,25 @@ impl Start {
             let goal = goal_ahead(world, &now.route, GOAL_S, rng);
             if let Some(goal) = goal {
                 let task = words(Instruction::ReachGoal, rng);
-                return Asked { task, goal: Some(goal), kind: SampleKind::Goal };
+                let guide = Guide::to(world, &goal).filter(|_| rng.chance(GUIDED_PART));
+                let told = guide.map_or_else(|| task.clone(), |guide| guide.advise(world, &task));
+                return Asked { task, told, goal: Some(goal), kind: SampleKind::Goal };
             }
         } else if draw < GOAL_PART + WORDS_PART {
             if let Some(task) = self.turn(world, rng) {
-                return Asked { task, goal: None, kind: SampleKind::Words };
+                return Asked { told: task.clone(), task, goal: None, kind: SampleKind::Words };
             }
             if let Some(instruction) = possible(world, now, rng) {
-                return Asked { task: words(instruction, rng), goal: None, kind: SampleKind::Words };
+                let task = words(instruction, rng);
+                return Asked { told: task.clone(), task, goal: None, kind: SampleKind::Words };
             }
         }
         let goal = match now.instruction {
             Instruction::ReachGoal => world.scenario().problem.goals.first().cloned(),
             _ => None,
         };
-        Asked { task: now.clone(), goal, kind: SampleKind::Expert }
+        let told = if rng.chance(GUIDED_PART) { self.told(world, now) } else { now.clone() };
+        Asked { task: now.clone(), told, goal, kind: SampleKind::Expert }
     }
 
     /// One of the ways at the junction, while the vehicle is before it.
@@ -116,6 +144,29 @@ impl Start {
         let left_m = lanelet.center.length() - lanelet.center.project(at).s_m - 0.5 * vehicle::LENGTH_M;
         let before = lanelet.center.project(at).d_m.abs() < 3.0 && left_m > 1.0;
         (before && rng.chance(0.7)).then(|| self.turns[rng.below(self.turns.len())].clone())
+    }
+}
+
+/// Puts someone ahead who is rarely met; a cyclist not on a motorway, unless an instruction asks for lanes.
+fn meet(options: &mut EpisodeOptions, rng: &mut Rng) {
+    let kinds = [
+        ActorKind::Motorcycle,
+        ActorKind::Motorcycle,
+        ActorKind::Motorcycle,
+        ActorKind::Bicycle,
+        ActorKind::Bicycle,
+        ActorKind::Truck,
+        ActorKind::Truck,
+        ActorKind::Bus,
+    ];
+    let kind = kinds[rng.below(kinds.len())];
+    if options.lead.is_some() {
+        return;
+    }
+    options.lead = Some(kind);
+    if kind == ActorKind::Bicycle {
+        let roads = [RoadKind::Urban, RoadKind::Urban, RoadKind::Roundabout, RoadKind::Rural];
+        options.kind = options.kind.or(Some(roads[rng.below(roads.len())]));
     }
 }
 

@@ -125,7 +125,7 @@ impl Collector<'_> {
             let seen = task::perception(&world, &order.task().route);
             order.update(world.ego(), task::perceived_offset_m(&seen));
             let asked = start.ask(&world, order.task(), &mut rng);
-            let (right, chosen) = self.decide(&mut drive, &world, &eyes, &order, &asked, pilot)?;
+            let (right, chosen) = self.decide(&mut drive, &world, &eyes, (&start, &order), &asked, pilot)?;
             if drive.stands_s < 1.0 || rng.chance(STANDING_PART) {
                 samples.push(self.sample(&world, &eyes, &asked, &right, &seen, &mut rng)?);
             }
@@ -143,7 +143,7 @@ impl Collector<'_> {
         drive: &mut Drive,
         world: &World,
         eyes: &Eyes,
-        order: &Order,
+        (start, order): (&Start, &Order),
         asked: &Asked,
         pilot: &mut Pilot,
     ) -> Result<(Trajectory, Trajectory), CollectError> {
@@ -173,14 +173,14 @@ impl Collector<'_> {
             let chosen = own(expert, &right);
             return Ok((right, chosen));
         }
-        Ok((right, predict(&eyes.observe(world, order.task()))?))
+        Ok((right, predict(&eyes.observe(world, &start.told(world, order.task())))?))
     }
 
     fn sample(
         &self,
         world: &World,
         eyes: &Eyes,
-        Asked { task, goal, kind }: &Asked,
+        Asked { told, goal, kind, .. }: &Asked,
         right: &Trajectory,
         seen: &[f32],
         rng: &mut Rng,
@@ -188,18 +188,18 @@ impl Collector<'_> {
         let ego = world.ego();
         let mut pixels = Vec::new();
         patch_bytes(&self.config.vision, eyes.frames(), eyes.earlier_frames(), &mut pixels)?;
-        let mut hint: GoalHint = task.hint_to(world, goal.as_ref());
+        let mut hint: GoalHint = told.hint_to(world, goal.as_ref());
         if goal.is_some() {
             hint.route_point_m = hint.route_point_m.filter(|_| rng.chance(ROUTE_POINT_PART));
         }
-        let truth = facts(world, task, Some(right));
+        let truth = facts(world, told, Some(right));
         let (waypoints, valid) = self.waypoints(ego, right);
         Ok(Sample {
             pixels,
             state: [&state_features(ego)[..], &turning_features(ego)].concat(),
             hint: hint_features(&hint, ego.speed_mps).to_vec(),
-            instruction: self.vocabulary.encode(&task.text)?,
-            reasoning: self.vocabulary.encode(&task::describe(&truth, task.language))?,
+            instruction: self.vocabulary.encode(&told.text)?,
+            reasoning: self.vocabulary.encode(&task::describe(&truth, told.language))?,
             waypoints,
             valid,
             perception: seen.to_vec(),

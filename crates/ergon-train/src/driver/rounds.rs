@@ -1,7 +1,8 @@
 //! From nothing, or from a driver, to a better one: rounds of collecting and training in one folder, which can be stopped at
 //! any time and go on.
 //!
-//! Round 0 learns from the expert; every further round adds what the student meets while it drives itself. Data are
+//! Round 0 learns from the expert who drives, unless there is a driver to start from; every further round adds what the
+//! student meets while it drives itself. Data are
 //! collected in small files of a few episodes each that appear whole or not at all, so a stopped run loses at most one;
 //! every episode's seed follows from the run's seed, the round and its number, so the files do not depend on when they
 //! were made or on how many threads made them.
@@ -65,11 +66,11 @@ pub const ROUNDS: [Round; 7] = [
     Round { episodes: 480, updates: 2600, perception: 5.0, lights: Some(4.0) },
     Round { episodes: 480, updates: 5000, perception: 3.0, lights: Some(6.0) },
 ];
-/// The rounds from a model that drives already: fewer, at a lower rate.
+/// The rounds from a model that drives already: fewer, at a lower rate, and it drives from the first one on.
 pub const TUNING_ROUNDS: [Round; 3] = [
-    Round { episodes: 800, updates: 700, perception: 5.0, lights: Some(4.0) },
-    Round { episodes: 240, updates: 800, perception: 5.0, lights: Some(4.0) },
-    Round { episodes: 240, updates: 1300, perception: 4.0, lights: Some(4.0) },
+    Round { episodes: 1600, updates: 1100, perception: 4.0, lights: Some(6.0) },
+    Round { episodes: 480, updates: 1000, perception: 4.0, lights: Some(6.0) },
+    Round { episodes: 480, updates: 2000, perception: 3.0, lights: Some(6.0) },
 ];
 /// Highest learning rate from nothing and from a model.
 const PEAK_RATES: [f32; 2] = [1e-3, 4e-4];
@@ -345,10 +346,11 @@ impl<'a> Run<'a> {
         let files = self.files_of(round);
         let missing: Vec<usize> = (0..files.len()).filter(|i| !files[*i].exists()).collect();
         let student = folder.join("student");
-        if round > 0 && !missing.is_empty() {
+        let drives = self.tunes || round > 0;
+        if drives && !missing.is_empty() {
             self.export(trainer, &student)?;
         }
-        let student = (round > 0).then_some(&*student);
+        let student = drives.then_some(&*student);
         let (next, failed) = (AtomicUsize::new(0), Mutex::new(None));
         let tell = Mutex::new(tell);
         self.cpu.pool.run(self.cpu.pool.threads(), |_| {
@@ -403,7 +405,7 @@ impl<'a> Run<'a> {
                 }
             };
             for mut sample in collector.episode(seed, &EpisodeOptions::default(), &mut pilot)? {
-                if round > 0 && sample.kind == SampleKind::Expert as u8 {
+                if student.is_some() && sample.kind == SampleKind::Expert as u8 {
                     sample.kind = SampleKind::Student as u8;
                 }
                 writer.push(&sample)?;

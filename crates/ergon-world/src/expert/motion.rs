@@ -18,6 +18,8 @@ const STANDSTILL_M: f64 = 2.5;
 const BRAKING_MAX_MPS2: f64 = 7.0;
 /// Lateral acceleration in curves.
 const LATERAL_MPS2: f64 = 2.0;
+/// Way on which the wheels are turned from straight to a bend's angle.
+const TURNING_IN_M: f64 = 2.2;
 /// Duration of a whole change of lane, and of the last bit of one.
 const CHANGE_S: f64 = 4.0;
 const RETURN_S: f64 = 1.8;
@@ -167,7 +169,7 @@ impl<'a> Motion<'a> {
         s: f64,
         v: f64,
     ) -> f64 {
-        let desired = request.desired_mps.min(self.curve_mps(s, v)).max(0.5);
+        let desired = request.desired_mps.min(self.curve_mps(s, v)).min(self.unwinding_mps(t)).max(0.5);
         let free = if v > desired {
             // Back to a lower speed gently: IDM alone would brake hard for a small excess.
             (-BRAKING_MPS2 * (1.0 - desired / v) * 3.0).max(-BRAKING_MPS2)
@@ -200,10 +202,18 @@ impl<'a> Motion<'a> {
         let look = ((v * v / (2.0 * BRAKING_MPS2) + 10.0) / CURVATURE_M) as usize;
         let ahead = self.curvatures.iter().enumerate().skip(first).take(look + 1);
         ahead.fold(60.0, |least: f64, (k, curvature)| {
-            let allowed = LATERAL_MPS2 / curvature.max(1e-4);
+            let curvature = curvature.max(1e-4);
+            // The front wheels turn into a tight bend at a finite rate.
+            let turning_mps = turning_mps(vehicle::steering_angle(curvature));
+            let allowed = (LATERAL_MPS2 / curvature).min(turning_mps.powi(2));
             let way = (k as f64 * CURVATURE_M - (s - self.s_m)).max(0.0);
             least.min((allowed + 2.0 * 0.8 * BRAKING_MPS2 * way).sqrt())
         })
+    }
+
+    /// Speed that lets the wheels come back out of a tight bend in time.
+    fn unwinding_mps(&self, t: f64) -> f64 {
+        turning_mps(self.ego.steering_angle_rad.abs() - vehicle::STEERING_RATE_MAX_RADPS * t)
     }
 
     fn trajectory(&self, places: &[(f64, f64, f64, f64)]) -> Trajectory {
@@ -234,6 +244,11 @@ impl<'a> Motion<'a> {
         }
         Trajectory { points }
     }
+}
+
+/// Speed at which the wheels are turned by an angle on [`TURNING_IN_M`].
+fn turning_mps(angle_rad: f64) -> f64 {
+    TURNING_IN_M * vehicle::STEERING_RATE_MAX_RADPS / angle_rad.max(1e-3)
 }
 
 /// IDM behind someone.

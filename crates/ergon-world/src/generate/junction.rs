@@ -53,24 +53,35 @@ pub(super) fn junction(
     let movements = movements(builder, rng, arms, &phases);
     let found = conflicts(&movements, &builder.lanelets);
     builder.conflicts.extend(found);
+    let plain = arms.iter().any(|arm| arm.profile.plain);
     let lights = match control {
         JunctionControl::Lights => lights(builder, rng, center, arms, &phases),
         _ => {
-            put_up_signs(builder, arms, control);
+            // Files of simulated traffic mostly do not say who goes first.
+            if !plain || rng.chance(0.5) {
+                put_up_signs(builder, arms, control);
+            }
             vec![None; arms.len()]
         }
     };
-    for (arm, light) in arms.iter().zip(&lights) {
-        // Persons crossing the road that goes first would have to be seen in time: only with lights.
-        if light.is_some() || !arm.major || rng.chance(0.4) {
-            crosswalk(builder, arm, &movements, *light);
+    if plain {
+        for movement in &movements {
+            let lanelet = builder.lanelet_mut(movement.lanelet);
+            (lanelet.left_marking, lanelet.right_marking) = (LineMarking::Unknown, LineMarking::Unknown);
         }
+    } else {
+        for (arm, light) in arms.iter().zip(&lights) {
+            // Persons crossing the road that goes first would have to be seen in time: only with lights.
+            if light.is_some() || !arm.major || rng.chance(0.4) {
+                crosswalk(builder, arm, &movements, *light);
+            }
+        }
+        let mut outline = Vec::new();
+        for (i, arm) in arms.iter().enumerate() {
+            outline.extend(corner(builder, arm, &arms[(i + 1) % arms.len()]));
+        }
+        builder.paved.push(outline);
     }
-    let mut outline = Vec::new();
-    for (i, arm) in arms.iter().enumerate() {
-        outline.extend(corner(builder, arm, &arms[(i + 1) % arms.len()]));
-    }
-    builder.paved.push(outline);
     builder.junctions.push(Junction {
         center,
         control,

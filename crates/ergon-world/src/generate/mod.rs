@@ -63,6 +63,9 @@ pub struct RoadOptions {
     pub junctions: Option<usize>,
     /// How the junctions of a street are ruled.
     pub control: Option<JunctionControl>,
+    /// Streets without kerbs, sidewalks and parked cars, with narrow lanes that have the paint of files that do not name any,
+    /// and junctions with tight corners and grass between the lanes, as in road networks made for traffic simulation (SUMO).
+    pub plain: bool,
 }
 
 /// How a junction is ruled.

@@ -113,6 +113,7 @@ pub(super) fn roundabout(builder: &mut Builder, rng: &mut Rng, options: &RoadOpt
         parking: [false; 2],
         sidewalk_m: SIDEWALK_M,
         speed_limit_mps: limit,
+        plain: false,
     };
     let mut arms = Vec::new();
     for k in 0..count {

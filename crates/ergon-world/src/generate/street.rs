@@ -26,6 +26,8 @@ pub(super) struct Profile {
     pub(super) parking: [bool; 2],
     pub(super) sidewalk_m: f64,
     pub(super) speed_limit_mps: f64,
+    /// See [`RoadOptions::plain`](super::RoadOptions::plain).
+    pub(super) plain: bool,
 }
 
 impl Profile {
@@ -49,13 +51,20 @@ pub(super) fn street(builder: &mut Builder, rng: &mut Rng, spine: &[Station], pr
     markings[n] = if n == 1 { LineMarking::Dashed } else { LineMarking::Solid };
     let edge = |parking: bool| if parking { LineMarking::Solid } else { LineMarking::Curb };
     (markings[0], markings[2 * n]) = (edge(profile.parking[0]), edge(profile.parking[1]));
+    let mut kind = LaneletKind::Urban;
+    if profile.plain {
+        markings.fill(LineMarking::Unknown);
+        kind = LaneletKind::Country;
+    }
     let offsets = (0..=2 * n).map(|k| (n as f64 - k as f64) * profile.lane_m);
     let lines = offsets.map(|d| vec![d; spine.len()]).collect();
-    let lanes = (0..2 * n).map(|k| Lane { kind: LaneletKind::Urban, forward: k >= n }).collect();
+    let lanes = (0..2 * n).map(|k| Lane { kind, forward: k >= n }).collect();
     let ids =
         builder.section(&Section { spine, lines, markings, lanes, speed_limit_mps: profile.speed_limit_mps });
-    for on_left in [true, false] {
-        side(builder, rng, spine, profile, on_left);
+    if !profile.plain {
+        for on_left in [true, false] {
+            side(builder, rng, spine, profile, on_left);
+        }
     }
     Street { forward: ids[n..].to_vec(), backward: ids[..n].iter().rev().copied().collect() }
 }

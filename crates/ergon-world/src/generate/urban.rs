@@ -12,6 +12,11 @@ use std::f64::consts::PI;
 
 /// Distance of points along streets.
 const STEP_M: f64 = 2.0;
+/// From the kerb of the crossing street to the stop line; with corners as tight as where roads are plain.
+const SETBACK_M: [f64; 2] = [8.0, 11.0];
+const PLAIN_SETBACK_M: [f64; 2] = [5.2, 9.0];
+/// Width of lanes where roads are plain.
+const PLAIN_LANE_M: [f64; 2] = [2.45, 3.2];
 
 /// A junction before it is built.
 struct Plan {
@@ -30,7 +35,7 @@ pub(super) fn urban(builder: &mut Builder, rng: &mut Rng, options: &RoadOptions)
     let limits = [30.0, 50.0, 50.0, 60.0];
     let speed_limit_mps = options.speed_limit_mps.unwrap_or(limits[rng.below(limits.len())] / 3.6);
     let lanes = options.lanes.unwrap_or_else(|| [1, 1, 2, 2, 3][rng.below(5)]).clamp(1, 4);
-    let main = Profile { lanes, speed_limit_mps, ..profile(rng) };
+    let main = Profile { lanes, speed_limit_mps, ..profile(rng, options) };
     let (plans, spine) = plan(rng, options, &main);
     let mut from = 0;
     let mut behind: Option<(Street, Station)> = None;
@@ -56,13 +61,24 @@ pub(super) fn urban(builder: &mut Builder, rng: &mut Rng, options: &RoadOptions)
     [0.7 * speed_limit_mps, speed_limit_mps]
 }
 
-fn profile(rng: &mut Rng) -> Profile {
+fn profile(rng: &mut Rng, options: &RoadOptions) -> Profile {
+    if options.plain {
+        return Profile {
+            lanes: 1,
+            lane_m: rng.range(PLAIN_LANE_M[0], PLAIN_LANE_M[1]),
+            parking: [false; 2],
+            sidewalk_m: 0.0,
+            speed_limit_mps: 30.0 / 3.6,
+            plain: true,
+        };
+    }
     Profile {
         lanes: 1,
         lane_m: rng.range(3.0, 3.5),
         parking: [rng.chance(0.5), rng.chance(0.5)],
         sidewalk_m: rng.range(1.8, 3.0),
         speed_limit_mps: 30.0 / 3.6,
+        plain: false,
     }
 }
 
@@ -91,7 +107,7 @@ fn junction_plan(rng: &mut Rng, options: &RoadOptions, main: &Profile, at: usize
     let side_lanes = if main.lanes >= 2 && rng.chance(0.4) { 2 } else { 1 };
     let limit =
         if rng.chance(0.5) { main.speed_limit_mps } else { (30.0_f64 / 3.6).min(main.speed_limit_mps) };
-    let side = Profile { lanes: side_lanes, speed_limit_mps: limit, ..profile(rng) };
+    let side = Profile { lanes: side_lanes, speed_limit_mps: limit, ..profile(rng, options) };
     let control = options.control.filter(|control| *control != JunctionControl::Roundabout).unwrap_or({
         let lights = if main.lanes >= 2 { 0.75 } else { 0.4 };
         match rng.unit() {
@@ -100,7 +116,8 @@ fn junction_plan(rng: &mut Rng, options: &RoadOptions, main: &Profile, at: usize
             _ => JunctionControl::Stop,
         }
     });
-    Plan { at, sides, side, setback_m: rng.range(8.0, 11.0), control }
+    let [nearest_m, farthest_m] = if options.plain { PLAIN_SETBACK_M } else { SETBACK_M };
+    Plan { at, sides, side, setback_m: rng.range(nearest_m, farthest_m), control }
 }
 
 /// Distance of the main street's stop lines from a junction's middle, in points.

@@ -8,6 +8,7 @@ use super::{Instruction, Side, Task, Turn};
 use crate::geometry::{Point, wrap_angle};
 use crate::road::ElementId;
 use crate::route::{Entry, LaneGraph, Route, RouteGoal};
+use crate::scenario::Goal;
 use crate::world::World;
 
 /// A fork is announced when it is no farther than this.
@@ -27,13 +28,14 @@ pub struct Guide {
 impl Guide {
     /// The guide to the first goal of a world; `None` if that names no place.
     pub fn new(world: &World) -> Option<Guide> {
-        let scenario = world.scenario();
-        let goal = scenario.problem.goals.first()?;
+        Guide::to(world, world.scenario().problem.goals.first()?)
+    }
+
+    /// The guide to a goal on the roads of a world; `None` if that names no place.
+    pub fn to(world: &World, goal: &Goal) -> Option<Guide> {
+        let roads = &world.scenario().roads;
         let region = goal.regions.first()?;
-        Some(Guide {
-            graph: LaneGraph::new(&scenario.roads),
-            goal: RouteGoal::region(&scenario.roads, region, goal.heading_rad),
-        })
+        Some(Guide { graph: LaneGraph::new(roads), goal: RouteGoal::region(roads, region, goal.heading_rad) })
     }
 
     /// A task to reach the goal, with the words for what is to be done now: the task as it is while that is to drive on.
@@ -79,7 +81,7 @@ mod tests {
     use super::*;
     use crate::episode::{self, Episode, EpisodeOptions};
     use crate::generate::RoadKind;
-    use crate::scenario::{Goal, Region, Scenario};
+    use crate::scenario::{Region, Scenario};
     use crate::task::{Language, neighbour};
 
     /// The world of an episode with a goal and with the vehicle on a lanelet.

@@ -34,11 +34,13 @@ pub struct TrafficOptions {
     pub lead: Option<ActorKind>,
     /// No hard braking, no cutting in, nobody stepping onto the road.
     pub calm: bool,
+    /// How many times as many trucks, buses, motorcycles and cyclists there are as usual.
+    pub others: f64,
 }
 
 impl Default for TrafficOptions {
     fn default() -> TrafficOptions {
-        TrafficOptions { density: 1.0, lead: None, calm: true }
+        TrafficOptions { density: 1.0, lead: None, calm: true, others: 1.0 }
     }
 }
 

@@ -37,6 +37,8 @@ pub(super) struct Supply {
     wanted: usize,
     entries: Vec<usize>,
     usual_mps: [f64; 2],
+    /// See [`TrafficOptions::others`].
+    others: f64,
     next_id: u32,
     rng: Rng,
     events: Vec<Event>,
@@ -63,17 +65,21 @@ impl Supply {
         let kind = self.draw_kind(&net.lanes[lane]);
         let id = self.id();
         let mut agent = Agent::new(id, kind, net, (lane, s_m), self.rng.split(u64::from(id)));
-        let town = matches!(self.kind, RoadKind::Urban | RoadKind::Roundabout);
-        if town && kind == ActorKind::Truck {
-            // Articulated lorries do not fit round the corners of a town.
-            agent.length_m = self.rng.range(6.5, 8.5);
-        }
+        self.fit_town(&mut agent);
         let allowed_mps = net.lanes[lane].allowed_mps(s_m) * agent.haste;
         let [low, high] = self.usual_mps;
         agent.idm.desired_speed_mps = agent.idm.desired_speed_mps.min(high * 1.15);
         let usual_mps = self.rng.range(low, high);
         agent.speed_mps = usual_mps.min(allowed_mps).min(agent.idm.desired_speed_mps);
         agent
+    }
+
+    /// Articulated lorries do not fit round the corners of a town.
+    fn fit_town(&mut self, agent: &mut Agent) {
+        let town = matches!(self.kind, RoadKind::Urban | RoadKind::Roundabout);
+        if town && agent.kind == ActorKind::Truck {
+            agent.length_m = self.rng.range(6.5, 8.5);
+        }
     }
 
     fn draw_kind(&mut self, lane: &Lane) -> ActorKind {
@@ -87,7 +93,8 @@ impl Supply {
             RoadKind::Rural => [0.12, 0.03, 0.06, 0.08],
             RoadKind::Urban => [0.06, 0.05, 0.06, 0.1],
             RoadKind::Roundabout => [0.06, 0.04, 0.06, 0.08],
-        };
+        }
+        .map(|share| share * self.others);
         // The fast lane is not for trucks.
         let slow = lane.right.is_none() || self.rng.chance(0.3);
         let mut draw = self.rng.unit();
@@ -132,6 +139,7 @@ pub(super) fn start(
         wanted: 0,
         entries,
         usual_mps: layout.usual_speed_mps,
+        others: options.others,
         next_id: 0,
         rng: rng.split(2),
         events: events(options, layout.kind, &mut rng.split(3)),
@@ -274,6 +282,7 @@ fn lead(net: &Net, ego: &VehicleState, kind: ActorKind, supply: &mut Supply) -> 
     }
     let id = supply.id();
     let mut agent = Agent::new(id, kind, net, (lane, s_m), supply.rng.split(u64::from(id)));
+    supply.fit_town(&mut agent);
     agent.speed_mps = ego.speed_mps * supply.rng.range(0.8, 0.95);
     agent.idm.desired_speed_mps = agent.speed_mps.max(3.0) * 1.08;
     // It keeps its lane: it is the one that is followed or overtaken.
