@@ -58,7 +58,7 @@ impl Stored {
     fn new(f32: Vec<f32>) -> Stored {
         let mut f16 = vec![0; f32.len()];
         f32_to_f16(&f32, &mut f16);
-        let mut q8 = vec![Q8Block { scale: 0, values: [0; 32] }; f32.len() / Q8Block::VALUES];
+        let mut q8 = vec![Q8Block::default(); f32.len() / Q8Block::VALUES];
         f32_to_q8(&f32, &mut q8);
         Stored { f32, f16, q8 }
     }

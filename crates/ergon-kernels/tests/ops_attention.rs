@@ -156,7 +156,7 @@ fn blocks_are_what_they_read_as() {
         let shape = AttentionShape { n_heads, n_kv_heads, k_dim, v_dim, scale };
         let (k_row_stride, v_row_stride) = (n_kv_heads * k_dim + 32, n_kv_heads * v_dim);
         let mut blocks = |stride: usize| {
-            let mut blocks = vec![Q8Block { scale: 0, values: [0; 32] }; positions * stride / 32];
+            let mut blocks = vec![Q8Block::default(); positions * stride / 32];
             f32_to_q8(&random.vec(positions * stride), &mut blocks);
             let mut singles = vec![0.0; positions * stride];
             q8_to_f32(&blocks, &mut singles);

@@ -79,7 +79,7 @@ impl KvBuffer {
             }
             KvBuffer::Q8(stored) => {
                 let start = stored.len();
-                stored.resize(start + values.len() / Q8Block::VALUES, Q8Block { scale: 0, values: [0; 32] });
+                stored.resize(start + values.len() / Q8Block::VALUES, Q8Block::default());
                 f32_to_q8(values, &mut stored[start..]);
             }
         }

@@ -86,8 +86,8 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
     let (kind, family) = place(seed, options.kind, asked);
     let lead = match asked {
         Some(Instruction::Follow(kind)) => Some(kind),
-        Some(_) if options.lead.is_none() => Some(ActorKind::Truck),
-        _ => None,
+        Some(_) => options.lead.or(Some(ActorKind::Truck)),
+        None => options.lead,
     };
     let (layout, start, traffic) = build(seed, kind, family, lead, options);
     let gap_m = |actor: &ActorState| (actor.x_m - start.state.x_m).hypot(actor.y_m - start.state.y_m);
@@ -175,7 +175,7 @@ fn build(
     let calm = options.calm || rng.chance(0.6);
     let random_lead = if rng.chance(0.5) { ActorKind::Truck } else { ActorKind::Car };
     let lead = match family {
-        Family::Lanes => lead.or(options.lead).or(Some(random_lead)),
+        Family::Lanes => lead.or(Some(random_lead)),
         _ => options.lead,
     };
     let density = options.density.unwrap_or(1.0);

@@ -289,8 +289,7 @@ fn score_tile<S: Simd, E: Element>(
     if many_registers(S::ISA)
         && let Some(tile) = tile.first_chunk::<8>()
     {
-        let q = [tile[0].q, tile[1].q, tile[2].q, tile[3].q, tile[4].q, tile[5].q, tile[6].q, tile[7].q];
-        return score_range::<S, E, 8, 2>(s, block, range, q, scores);
+        return score_range::<S, E, 8, 2>(s, block, range, tile.each_ref().map(|query| query.q), scores);
     }
     let mut block = *block;
     for (tile, scores) in tile.chunks(4).zip(scores.chunks_mut(4)) {
@@ -456,18 +455,9 @@ fn add_values_of_all<S: Simd, E: Element>(
     weights: &[[f32; BLOCK]; TILE],
 ) {
     if many_registers(S::ISA)
-        && let [a, b, c, d, e, f, g, h] = tile
+        && let Some(tile) = tile.first_chunk_mut::<8>()
     {
-        let out = [
-            &mut *a.out,
-            &mut *b.out,
-            &mut *c.out,
-            &mut *d.out,
-            &mut *e.out,
-            &mut *f.out,
-            &mut *g.out,
-            &mut *h.out,
-        ];
+        let out = tile.each_mut().map(|query| &mut *query.out);
         return add_range::<S, E, 8, 2>(s, block, range, out, weights);
     }
     let mut block = *block;

@@ -7,7 +7,7 @@ use crate::float::bf16_to_f32;
 ///
 /// With the largest magnitude of the 32 values `m`, a value is off by at most `m / 252`: half a step, of which 127 reach
 /// from 0 to `m`, rounded up to the next bfloat16 (`2^-7` of it). Where `m` is below `1.5e-36` all 32 are 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Q8Block {
     /// bfloat16, as bits.
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn there_and_back(x: &[f32; 32]) -> [f32; 32] {
-        let mut block = [Q8Block { scale: 0, values: [0; 32] }];
+        let mut block = [Q8Block::default()];
         f32_to_q8(x, &mut block);
         let mut back = [0.0; 32];
         q8_to_f32(&block, &mut back);

@@ -63,7 +63,7 @@ impl Start {
         if rng.chance(OTHERS_PART) {
             options.others = options.others.or(Some(rng.range(1.5, 3.0)));
         }
-        if rng.chance(LEAD_PART) {
+        if rng.chance(LEAD_PART) && options.lead.is_none() {
             meet(&mut options, rng);
         }
         if options.instruction.is_none() && options.text.is_none() && rng.chance(CHOSEN_PART) {
@@ -160,9 +160,6 @@ fn meet(options: &mut EpisodeOptions, rng: &mut Rng) {
         ActorKind::Bus,
     ];
     let kind = kinds[rng.below(kinds.len())];
-    if options.lead.is_some() {
-        return;
-    }
     options.lead = Some(kind);
     if kind == ActorKind::Bicycle {
         let roads = [RoadKind::Urban, RoadKind::Urban, RoadKind::Roundabout, RoadKind::Rural];

@@ -2,10 +2,9 @@
 //! any time and go on.
 //!
 //! Round 0 learns from the expert who drives, unless there is a driver to start from; every further round adds what the
-//! student meets while it drives itself. Data are
-//! collected in small files of a few episodes each that appear whole or not at all, so a stopped run loses at most one;
-//! every episode's seed follows from the run's seed, the round and its number, so the files do not depend on when they
-//! were made or on how many threads made them.
+//! student meets while it drives itself. Data are collected in small files of a few episodes each that appear whole or not
+//! at all, so a stopped run loses at most one; every episode's seed follows from the run's seed, the round and its number,
+//! so the files do not depend on when they were made or on how many threads made them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

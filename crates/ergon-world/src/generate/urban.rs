@@ -12,10 +12,11 @@ use std::f64::consts::PI;
 
 /// Distance of points along streets.
 const STEP_M: f64 = 2.0;
-/// From the kerb of the crossing street to the stop line; with corners as tight as where roads are plain.
+/// From the kerb of the crossing street to the stop line, and where roads are plain.
 const SETBACK_M: [f64; 2] = [8.0, 11.0];
 const PLAIN_SETBACK_M: [f64; 2] = [5.2, 9.0];
-/// Width of lanes where roads are plain.
+/// Width of lanes, and where roads are plain.
+const LANE_M: [f64; 2] = [3.0, 3.5];
 const PLAIN_LANE_M: [f64; 2] = [2.45, 3.2];
 
 /// A junction before it is built.
@@ -62,23 +63,15 @@ pub(super) fn urban(builder: &mut Builder, rng: &mut Rng, options: &RoadOptions)
 }
 
 fn profile(rng: &mut Rng, options: &RoadOptions) -> Profile {
-    if options.plain {
-        return Profile {
-            lanes: 1,
-            lane_m: rng.range(PLAIN_LANE_M[0], PLAIN_LANE_M[1]),
-            parking: [false; 2],
-            sidewalk_m: 0.0,
-            speed_limit_mps: 30.0 / 3.6,
-            plain: true,
-        };
-    }
+    let plain = options.plain;
+    let [narrowest_m, widest_m] = if plain { PLAIN_LANE_M } else { LANE_M };
     Profile {
         lanes: 1,
-        lane_m: rng.range(3.0, 3.5),
-        parking: [rng.chance(0.5), rng.chance(0.5)],
-        sidewalk_m: rng.range(1.8, 3.0),
+        lane_m: rng.range(narrowest_m, widest_m),
+        parking: if plain { [false; 2] } else { [rng.chance(0.5), rng.chance(0.5)] },
+        sidewalk_m: if plain { 0.0 } else { rng.range(1.8, 3.0) },
         speed_limit_mps: 30.0 / 3.6,
-        plain: false,
+        plain,
     }
 }
 
