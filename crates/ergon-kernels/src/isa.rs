@@ -14,6 +14,8 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, VL, DQ and VNNI (Ice Lake 2019, Zen 4 2022, and later).
     Avx512,
+    /// The vectors of [`Isa::Avx512`] and matrix tiles of bytes and bfloat16 (Sapphire Rapids 2023, and later).
+    Amx,
     /// 64-bit Arm; `sdot` is used where the CPU has it.
     Neon,
 }
@@ -30,7 +32,7 @@ pub struct IsaError {
 
 impl Isa {
     /// Every instruction set, slowest first.
-    pub const ALL: [Isa; 4] = [Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    pub const ALL: [Isa; 5] = [Isa::Generic, Isa::Neon, Isa::Avx2, Isa::Avx512, Isa::Amx];
 
     /// The fastest instruction set of this CPU.
     pub fn detect() -> Isa {
@@ -50,6 +52,8 @@ impl Isa {
             Isa::Avx2 => arch::Avx2::new().is_some(),
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => arch::Avx512::new().is_some(),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Amx => arch::Amx::new().is_some(),
             #[cfg(target_arch = "aarch64")]
             Isa::Neon => arch::Neon::<false>::new().is_some(),
             #[allow(unreachable_patterns)] // Which of the arms above exist depends on the target.
@@ -63,6 +67,7 @@ impl Isa {
             Isa::Generic => "generic",
             Isa::Avx2 => "avx2",
             Isa::Avx512 => "avx512",
+            Isa::Amx => "amx",
             Isa::Neon => "neon",
         }
     }
@@ -70,6 +75,11 @@ impl Isa {
     /// The instruction set of that name, whether or not this CPU has it.
     pub fn from_name(name: &str) -> Option<Isa> {
         Isa::ALL.into_iter().find(|isa| isa.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether vectors are those of AVX-512.
+    pub(crate) const fn has_avx512(self) -> bool {
+        matches!(self, Isa::Avx512 | Isa::Amx)
     }
 
     /// Fails unless this CPU has it.

@@ -34,7 +34,7 @@
 //! | `matrix` | the checked door: bytes and a shape become a matrix or an error |
 //! | [`ops`] | everything that is no product with weights: norms, rotary positions, softmax, attention |
 //! | `simd` | the one abstraction over instruction sets and the dispatch macro |
-//! | `arch/` | the instruction sets: portable Rust, AVX2, AVX-512, NEON |
+//! | `arch/` | the instruction sets: portable Rust, AVX2, AVX-512, matrix tiles (AMX), NEON |
 //! | `pool` | threads that spin briefly, then sleep |
 //! | `peak` | what the arithmetic units do with bytes that are there already |
 //! | [`cases`] | inputs shared by tests and benchmarks |
@@ -49,9 +49,9 @@
 //! - Panics are for shapes that do not fit each other, our own mistake; bytes from outside only enter through
 //!   [`MatrixRef::new`], which returns errors, and then no bit pattern makes a kernel panic or overflow.
 //!
-//! `unsafe` is for intrinsics (`arch/`), for matrix tiles (`gemm/tiles.rs`), for calling code compiled for an instruction
-//! set (`simd`), for sleeping threads that run a borrowed closure (`pool`), and for tasks that write disjoint parts of one
-//! output (`shared` and its users).
+//! `unsafe` is for intrinsics (`arch/`), for matrix tiles (`gemm/tiles.rs`, `quant/panel_tiles.rs`), for calling code
+//! compiled for an instruction set (`simd`), for sleeping threads that run a borrowed closure (`pool`), and for tasks that
+//! write disjoint parts of one output (`shared` and its users).
 #![allow(unsafe_code)]
 
 mod activations;

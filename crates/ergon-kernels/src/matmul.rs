@@ -22,7 +22,8 @@ use crate::{
     activations::ActRow,
     quant::{
         ActivationKind, RowFormat, WeightRow, activation_kind,
-        panel::{PANEL_ROWS, Panel},
+        panel::{PANEL_ROWS, Panel, PanelFor},
+        panel_tiles::{PanelTiles, TILE_ROWS},
         with_format,
     },
     shared::SharedSlice,
@@ -147,13 +148,16 @@ fn plan<'a>(isa: Isa, job: &'a mut MatmulJob, target: usize, tasks_before: usize
 fn through_panels(isa: Isa, kind: ActivationKind, n: usize) -> bool {
     // From so many on unpacking sixteen rows at once pays; without AVX-512 that is a compromise between formats
     // (`quant/panel.rs`).
-    let least = if isa == Isa::Avx512 { 5 } else { 8 };
+    let least = if isa.has_avx512() { 5 } else { 8 };
     !matches!(kind, ActivationKind::Float) && n >= least
 }
 
+/// Rows from which on a tile of sixteen that they fill in part takes less than vectors do (by the count of instructions).
+const LEAST_ON_TILES: usize = 8;
+
 /// How many panels share an activation while it is in a register, as registers allow.
 const fn panels_at_once(isa: Isa) -> usize {
-    if matches!(isa, Isa::Avx512) { 2 } else { 1 }
+    if isa.has_avx512() { 2 } else { 1 }
 }
 
 /// Finds the job and the weight rows of a task and runs it.
@@ -176,7 +180,9 @@ dispatch! {
 fn weight_rows_simd<S: Simd, F: RowFormat>(s: S, format: F, cpu: &Cpu, job: &Work, rows: Range<usize>) {
     if through_panels(S::ISA, F::ACTIVATIONS, job.n) {
         let mut panels = cpu.take_panels();
-        panel_rows(s, format, job, rows, &mut panels);
+        let isa = if job.n < LEAST_ON_TILES { S::ISA } else { cpu.isa };
+        let mut tiles = PanelTiles::new(isa, F::GROUP_STEPS);
+        panel_rows(s, format, job, rows, &mut panels, tiles.as_mut());
         return cpu.give_panels(panels);
     }
     let most = const {
@@ -212,18 +218,20 @@ fn panel_rows<S: Simd, F: RowFormat>(
     job: &Work,
     rows: Range<usize>,
     panels: &mut [Panel; 2],
+    mut tiles: Option<&mut PanelTiles>,
 ) {
+    let purpose = if tiles.is_some() { PanelFor::Tiles } else { PanelFor::Vectors };
     let mut first = rows.start;
     while first < rows.end {
         let [a, b] = &mut *panels;
-        pack(s, format, job, first..rows.end, a);
+        pack(s, format, job, first..rows.end, purpose, a);
         let second = first + PANEL_ROWS;
         if const { panels_at_once(S::ISA) == 2 } && second < rows.end {
-            pack(s, format, job, second..rows.end, b);
-            panel_tiles::<S, F, 2>(s, format, job, first..rows.end, [&*a, &*b]);
+            pack(s, format, job, second..rows.end, purpose, b);
+            panel_tiles::<S, F, 2>(s, format, job, first..rows.end, [&*a, &*b], tiles.as_deref_mut());
             first = second + PANEL_ROWS;
         } else {
-            panel_tiles::<S, F, 1>(s, format, job, first..rows.end, [&*a]);
+            panel_tiles::<S, F, 1>(s, format, job, first..rows.end, [&*a], tiles.as_deref_mut());
             first = second;
         }
     }
@@ -231,12 +239,19 @@ fn panel_rows<S: Simd, F: RowFormat>(
 
 /// Unpacks the first of `rows` of the weight, at most sixteen; fewer are filled up with copies of the first.
 #[inline(always)]
-fn pack<S: Simd, F: RowFormat>(s: S, format: F, job: &Work, rows: Range<usize>, panel: &mut Panel) {
+fn pack<S: Simd, F: RowFormat>(
+    s: S,
+    format: F,
+    job: &Work,
+    rows: Range<usize>,
+    purpose: PanelFor,
+    panel: &mut Panel,
+) {
     let mut own = [WeightRow::of(&job.weight, rows.start); PANEL_ROWS];
     for (own, row) in own.iter_mut().zip(rows) {
         *own = WeightRow::of(&job.weight, row);
     }
-    format.pack(s, &own, panel);
+    format.pack(s, &own, purpose, panel);
 }
 
 /// All selected activation rows with panels of the first of `rows` of the weight.
@@ -247,7 +262,16 @@ fn panel_tiles<S: Simd, F: RowFormat, const P: usize>(
     job: &Work,
     rows: Range<usize>,
     panels: [&Panel; P],
+    tiles: Option<&mut PanelTiles>,
 ) {
+    if const { S::ISA.has_avx512() }
+        && let Some(tiles) = tiles
+    {
+        for i in (0..job.n).step_by(TILE_ROWS) {
+            matrix_tile::<S, F, P>(s, format, job, i, rows.clone(), (panels, tiles));
+        }
+        return;
+    }
     let mut i = 0;
     if S::PANEL_TILE == 8 {
         while i + 8 <= job.n {
@@ -276,24 +300,61 @@ fn panel_tile<S: Simd, F: RowFormat, const P: usize, const N: usize>(
     panels: [&Panel; P],
 ) {
     // The stores at the end would wait for their cache lines, and all stores after them for them.
-    for n in 0..N {
-        let row = (i + n) * job.weight.rows();
-        for p in 0..P {
-            s.prefetch(job.y.address(row + rows.start + p * PANEL_ROWS).cast());
-        }
-        // Results need not begin at the beginning of a line.
-        s.prefetch(job.y.address(row + rows.end.min(rows.start + P * PANEL_ROWS) - 1).cast());
-    }
+    expect(s, job, i..i + N, rows.start..rows.end.min(rows.start + P * PANEL_ROWS));
     let sums = format.panel_dot::<S, P, N>(s, panels, act_rows::<F, N>(job, i));
     for (p, sums) in sums.into_iter().enumerate() {
         let first = rows.start + p * PANEL_ROWS;
-        let count = (rows.end - first).min(PANEL_ROWS);
         for (n, sum) in sums.into_iter().enumerate() {
-            let start = (i + n) * job.weight.rows() + first;
-            // SAFETY: tasks own disjoint weight rows, hence disjoint columns of y.
-            s.store_partial(sum, unsafe { job.y.range_mut(start..start + count) });
+            write(s, job, i + n, first..rows.end.min(first + PANEL_ROWS), sum);
         }
     }
+}
+
+/// The rows of the panels, which are the first of `rows` of the weight, with at most sixteen activation rows from `i` on.
+#[inline(always)]
+fn matrix_tile<S: Simd, F: RowFormat, const P: usize>(
+    s: S,
+    format: F,
+    job: &Work,
+    i: usize,
+    rows: Range<usize>,
+    (panels, tiles): ([&Panel; P], &mut PanelTiles),
+) {
+    let n = TILE_ROWS.min(job.n - i);
+    expect(s, job, i..i + n, rows.start..rows.end.min(rows.start + P * PANEL_ROWS));
+    // A tile is sixteen rows; what comes of those that fill it up is left there.
+    let mut x = [job.x.row(F::ACTIVATIONS, x_row(job, i)); TILE_ROWS];
+    for (n, x) in x.iter_mut().enumerate().take(n) {
+        *x = job.x.row(F::ACTIVATIONS, x_row(job, i + n));
+    }
+    for (p, panel) in panels.into_iter().enumerate() {
+        let first = rows.start + p * PANEL_ROWS;
+        let sums = format.tile_dot(s, tiles, panel, &x);
+        for (n, sum) in sums.into_iter().enumerate().take(n) {
+            write(s, job, i + n, first..rows.end.min(first + PANEL_ROWS), sum);
+        }
+    }
+}
+
+/// Asks for the cache lines of results of some activation rows and weight rows.
+#[inline(always)]
+fn expect<S: Simd>(s: S, job: &Work, x: Range<usize>, rows: Range<usize>) {
+    for i in x {
+        let row = i * job.weight.rows();
+        for first in rows.clone().step_by(PANEL_ROWS) {
+            s.prefetch(job.y.address(row + first).cast());
+        }
+        // Results need not begin at the beginning of a line.
+        s.prefetch(job.y.address(row + rows.end - 1).cast());
+    }
+}
+
+/// Writes the results of selected activation row `i` with some weight rows, at most sixteen.
+#[inline(always)]
+fn write<S: Simd>(s: S, job: &Work, i: usize, rows: Range<usize>, sums: S::F32) {
+    let start = i * job.weight.rows();
+    // SAFETY: tasks own disjoint weight rows, hence disjoint columns of y.
+    s.store_partial(sums, unsafe { job.y.range_mut(start + rows.start..start + rows.end) });
 }
 
 /// `rows` of the weight with the selected activation rows `i .. i + N`.

@@ -12,7 +12,7 @@ const SUMS: usize = 12;
 
 /// Multiplies bytes that wait in the first-level cache and adds them in 32 bits, as products of rounded weights and
 /// activations do, and gives back how many operations that were (a multiplication and an addition are two). On AVX2
-/// weights of four bits, which are added in 16 bits at first, could do more.
+/// weights of four bits, which are added in 16 bits at first, could do more, and so could matrix tiles.
 ///
 /// # Panics
 ///

@@ -397,7 +397,7 @@ macro_rules! dispatch {
             }
             match isa {
                 #[cfg(target_arch = "x86_64")]
-                $crate::isa::Isa::Avx512 => {
+                $crate::isa::Isa::Avx512 | $crate::isa::Isa::Amx => {
                     let simd = $crate::arch::Avx512::new().expect("a Cpu only holds an instruction set it has");
                     // SAFETY: the token proves that the CPU has every feature of the callee.
                     unsafe { avx512(simd, $($arg),*) }

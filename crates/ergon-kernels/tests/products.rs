@@ -59,8 +59,8 @@ fn block_formats_give_the_same_bits_on_every_instruction_set() {
     let generic = cpu(Isa::Generic);
     for format in block_formats() {
         for cols in odd_columns(format) {
-            // 23 rows are a panel and a part of a second one.
-            for (rows, n) in [(9, 1), (9, 4), (23, 7), (23, 14)] {
+            // 23 rows are a panel and a part of a second one; 37 are two tiles and five rows.
+            for (rows, n) in [(9, 1), (9, 4), (23, 7), (23, 14), (23, 37)] {
                 let case = Case::new(format, rows, cols, n);
                 let want = case.product(&generic);
                 for isa in Isa::available() {
@@ -104,6 +104,8 @@ fn company_order_and_threads_do_not_change_a_bit() {
                     vec![9, 8, 7, 6, 2, 4, 4, 1],
                     vec![],
                     (3..20).collect(),
+                    // Tiles of sixteen, and five more, out of order.
+                    (0..37).map(|i| 7 * i % 20).collect(),
                 ] {
                     let got = case.product_of(&cpu, RowSet::List(&list), list.len());
                     let want: Vec<f32> = list.iter().flat_map(|i| row(*i as usize)).copied().collect();

@@ -104,18 +104,6 @@ pub(super) fn has_bf16_dot() -> bool {
     }
 }
 
-/// Whether there are matrix tiles and this process may use them.
-pub(super) fn has_tiles() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        tiles::available()
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
-}
-
 /// One way of multiplying words.
 trait Multiply: Copy {
     type S: Simd;
@@ -166,7 +154,7 @@ fn product<const LAYOUT: bool>(gemm: Gemm, operands: Operands<'_>, out: Output<'
         #[cfg(target_arch = "x86_64")]
         Words::Pairs => pairs::product::<LAYOUT>(operands, out),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Gemm::available` gives out these words only where there are tiles.
+        // SAFETY: checked above.
         Words::Tiles if LAYOUT == ROW_MAJOR => unsafe { tiles::rows_by_panels(operands, out) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
@@ -357,8 +345,7 @@ pub(super) fn peak(gemm: Gemm, rounds: usize) -> u64 {
         #[cfg(target_arch = "x86_64")]
         Words::Pairs => 2 * pairs::peak(rounds),
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Gemm::available` gives out these words only where there are tiles.
-        Words::Tiles => unsafe { tiles::peak(rounds) },
+        Words::Tiles => tiles::peak(rounds),
         _ => peak_singles(gemm.isa, rounds),
     }
 }

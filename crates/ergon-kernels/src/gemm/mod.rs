@@ -66,8 +66,8 @@ impl Words {
 }
 
 impl Gemm {
-    /// The fastest arithmetic of `isa` on this CPU: matrix tiles (AMX) where there are some beside AVX-512, else
-    /// `vdpbf16ps` where there is AVX-512 with `avx512_bf16`, else singles.
+    /// The fastest arithmetic of `isa` on this CPU: matrix tiles (AMX), else `vdpbf16ps` where there is AVX-512 with
+    /// `avx512_bf16`, else singles.
     pub fn new(isa: Isa) -> Gemm {
         *Gemm::available(isa).last().expect("singles are always there")
     }
@@ -75,9 +75,9 @@ impl Gemm {
     /// What `isa` can do on this CPU, slowest first.
     pub fn available(isa: Isa) -> Vec<Gemm> {
         let mut all = vec![Gemm { isa, words: Words::Singles }];
-        if isa == Isa::Avx512 && kernel::has_bf16_dot() {
+        if isa.has_avx512() && kernel::has_bf16_dot() {
             all.push(Gemm { isa, words: Words::Pairs });
-            if kernel::has_tiles() {
+            if isa == Isa::Amx && isa.is_available() {
                 all.push(Gemm { isa, words: Words::Tiles });
             }
         }

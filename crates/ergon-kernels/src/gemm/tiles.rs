@@ -21,22 +21,24 @@
 //! - For the weight gradient `a` comes in panels, which are tiles of `a` with rows and columns exchanged: squares of
 //!   16 x 16 words are turned by AVX-512, [`CHUNK`] of them at a time, for all columns.
 //!
-//! Instructions are written as assembly because the compiler's intrinsics for them are not stable. No tile is used by
-//! compiled code, so they keep their contents from one `asm!` to the next.
+//! How tiles are asked for, configured and moved is in `arch/amx.rs`.
 
 use super::Write;
 use super::kernel::{Line, Operands, Output, Packed};
+use crate::arch::{
+    Amx,
+    amx::{Configuration, SIDE, Tiles, load, store, zero},
+};
 use core::arch::asm;
-#[cfg(target_os = "linux")]
-use core::arch::x86_64::{__cpuid_count, _xgetbv};
 use core::arch::x86_64::{
     _mm512_loadu_si512, _mm512_shuffle_i32x4, _mm512_storeu_si512, _mm512_unpackhi_epi32,
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use core::mem::MaybeUninit;
 
-/// Rows of a tile, and lines of a depth step.
-const SIDE: usize = 16;
+/// Tiles of sums, of `a` and of `b` are whole ones.
+static CONFIGURATION: Configuration = Configuration::new([[SIDE as u8, 64]; 8]);
+
 /// Squares of a row panel that are turned at once: two panels of them are 32 KiB.
 const CHUNK: usize = 16;
 
@@ -50,132 +52,6 @@ const MAX_GROUP: usize = 8;
 struct Square([Line; SIDE]);
 
 static EMPTY: Square = Square([Line([0; 16]); SIDE]);
-
-/// Whether the CPU has the tiles and the operating system lets this process use them, which it is asked for here.
-pub(super) fn available() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        const AMX_BF16: u32 = 1 << 22;
-        const AMX_TILE: u32 = 1 << 24;
-        const OSXSAVE: u32 = 1 << 27;
-        const TILE_STATE: u64 = 3 << 17;
-        let wanted = AMX_BF16 | AMX_TILE;
-        if __cpuid_count(0, 0).eax < 7
-            || __cpuid_count(7, 0).edx & wanted != wanted
-            || __cpuid_count(1, 0).ecx & OSXSAVE == 0
-        {
-            return false;
-        }
-        // SAFETY: `OSXSAVE` says that the instruction exists.
-        let enabled = unsafe { xcr0() };
-        enabled & TILE_STATE == TILE_STATE && permitted()
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        false
-    }
-}
-
-/// # Safety
-/// The CPU must have `xgetbv`.
-#[cfg(target_os = "linux")]
-#[target_feature(enable = "xsave")]
-fn xcr0() -> u64 {
-    // SAFETY: register 0 exists wherever the instruction does.
-    unsafe { _xgetbv(0) }
-}
-
-/// Asks Linux for the state of the tiles, which is large and not everyone's: `arch_prctl(ARCH_REQ_XCOMP_PERM,
-/// XFEATURE_XTILEDATA)`. It holds for the process and may be asked for again.
-#[cfg(target_os = "linux")]
-fn permitted() -> bool {
-    const ARCH_PRCTL: i64 = 158;
-    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
-    const XFEATURE_XTILEDATA: u64 = 18;
-    let mut result = ARCH_PRCTL;
-    // SAFETY: a system call that reads and writes no memory of this process; `syscall` overwrites rcx and r11.
-    unsafe {
-        asm!(
-            "syscall",
-            inout("rax") result,
-            in("rdi") ARCH_REQ_XCOMP_PERM,
-            in("rsi") XFEATURE_XTILEDATA,
-            out("rcx") _,
-            out("r11") _,
-            options(nostack),
-        );
-    }
-    result == 0
-}
-
-/// The shapes of the eight tiles: sixteen rows of 64 bytes each.
-#[repr(C, align(64))]
-struct Configuration([u8; 64]);
-
-static CONFIGURATION: Configuration = {
-    let mut bytes = [0; 64];
-    bytes[0] = 1; // The palette.
-    let mut tile = 0;
-    while tile < 8 {
-        bytes[16 + 2 * tile] = 64;
-        bytes[48 + tile] = SIDE as u8;
-        tile += 1;
-    }
-    Configuration(bytes)
-};
-
-/// The tiles of this thread, configured for as long as the value lives.
-struct Tiles;
-
-impl Tiles {
-    /// # Safety
-    /// [`available`] must have been true.
-    unsafe fn new() -> Tiles {
-        // SAFETY: the CPU has the instruction, and the configuration is 64 bytes of a known palette.
-        unsafe {
-            asm!("ldtilecfg [{}]", in(reg) CONFIGURATION.0.as_ptr(), options(nostack, readonly));
-        }
-        Tiles
-    }
-}
-
-impl Drop for Tiles {
-    fn drop(&mut self) {
-        // SAFETY: the value proves that the CPU has the instruction.
-        unsafe { asm!("tilerelease", options(nostack, nomem)) }
-    }
-}
-
-/// Loads a tile from rows `$stride` bytes apart.
-macro_rules! load {
-    ($tile:literal, $at:expr, $stride:expr) => {
-        asm!(
-            concat!("tileloadd tmm", $tile, ", [{at} + {stride}*1]"),
-            at = in(reg) $at,
-            stride = in(reg) $stride,
-            options(nostack, readonly, preserves_flags),
-        )
-    };
-}
-
-/// Writes a tile to rows `$stride` bytes apart.
-macro_rules! store {
-    ($tile:literal, $at:expr, $stride:expr) => {
-        asm!(
-            concat!("tilestored [{at} + {stride}*1], tmm", $tile),
-            at = in(reg) $at,
-            stride = in(reg) $stride,
-            options(nostack, preserves_flags),
-        )
-    };
-}
-
-/// Makes a tile zero.
-macro_rules! zero {
-    ($tile:literal,) => {
-        asm!(concat!("tilezero tmm", $tile), options(nostack, nomem, preserves_flags))
-    };
-}
 
 /// `c += a b`.
 macro_rules! multiply {
@@ -391,6 +267,11 @@ impl Corner<'_, '_> {
     }
 }
 
+/// The tiles of this thread.
+fn tiles() -> Tiles {
+    Tiles::new(Amx::new().expect("this arithmetic is given out only where there are tiles"), &CONFIGURATION)
+}
+
 /// The strips of two panels from line `first` on; the second is the first again where there is no other.
 fn panels(b: Packed<'_>, block: usize, blocks: usize, first: usize) -> [Strip; 2] {
     [block, (block + 1).min(blocks - 1)].map(|block| Strip {
@@ -411,18 +292,17 @@ fn tails(b: Packed<'_>, block: usize, blocks: usize, to: &mut [Square; 2]) {
     }
 }
 
-/// `c (+)= a b`, `a` in rows; the operands have been checked, and the rows of `a` are padded to sixteen.
+/// `c (+)= a b`, `a` in rows, which are padded to sixteen.
 ///
 /// # Safety
-/// [`available`] must have been true.
+/// The operands must fit each other and the output, as `kernel::check` finds out.
 pub(super) unsafe fn rows_by_panels(operands: Operands<'_>, mut out: Output<'_>) {
     let Operands { a, b, rows } = operands;
     let (blocks, add) = (out.cols.div_ceil(SIDE), out.write == Write::Add);
     if rows == 0 || a.depth == 0 {
         return nothing(rows, &mut out);
     }
-    // SAFETY: as the caller promises.
-    let _tiles = unsafe { Tiles::new() };
+    let _tiles = tiles();
     // Panels of a group stay in the first cache beside the rows of `a`, which come from the second once per group.
     let group = (GROUP_BYTES / (64 * b.depth)).clamp(2, MAX_GROUP) & !1;
     let mut last = [const { MaybeUninit::<[Square; 2]>::uninit() }; MAX_GROUP / 2];
@@ -452,18 +332,17 @@ pub(super) unsafe fn rows_by_panels(operands: Operands<'_>, mut out: Output<'_>)
     }
 }
 
-/// `c (+)= a^T b`, both in panels; the operands have been checked.
+/// `c (+)= a^T b`, both in panels.
 ///
 /// # Safety
-/// [`available`] must have been true.
+/// The operands must fit each other and the output, as `kernel::check` finds out.
 pub(super) unsafe fn panels_by_panels(operands: Operands<'_>, mut out: Output<'_>) {
     let Operands { a, b, rows } = operands;
     let (blocks, mut add) = (out.cols.div_ceil(SIDE), out.write == Write::Add);
     if rows == 0 || a.depth == 0 {
         return nothing(rows, &mut out);
     }
-    // SAFETY: as the caller promises.
-    let _tiles = unsafe { Tiles::new() };
+    let _tiles = tiles();
     let mut turned = [const { MaybeUninit::<[Square; CHUNK]>::uninit() }; 2];
     let mut last = const { MaybeUninit::<[Square; 2]>::uninit() };
     let squares = a.depth.div_ceil(SIDE);
@@ -562,13 +441,10 @@ unsafe fn turn(lines: &[Line], out: *mut Square) {
 }
 
 /// See [`super::measure_peak`]: four sums, which is as many as the products have.
-///
-/// # Safety
-/// [`available`] must have been true.
-pub(super) unsafe fn peak(rounds: usize) -> u64 {
-    // SAFETY: as the caller promises; squares are whole tiles.
+pub(super) fn peak(rounds: usize) -> u64 {
+    let _tiles = tiles();
+    // SAFETY: tiles are configured, and squares are whole tiles.
     unsafe {
-        let _tiles = Tiles::new();
         load!(4, EMPTY.0.as_ptr(), 64_usize);
         load!(6, EMPTY.0.as_ptr(), 64_usize);
         for _ in 0..rounds {
@@ -579,4 +455,64 @@ pub(super) unsafe fn peak(rounds: usize) -> u64 {
         }
     }
     (rounds * 4 * SIDE * SIDE * SIDE * 2 * 2) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Isa,
+        cases::Random,
+        float::{bf16_to_f32, f32_to_bf16},
+        gemm::{
+            Gemm, PackedColumns, PackedRows, PackedWeight, Write, forward, input_gradient, weight_gradient,
+        },
+    };
+
+    /// `c[i, j] = sum of a(i, p) b(p, j)` of rounded factors in f64, against what tiles made of it.
+    fn check(
+        got: &[f32],
+        cols: usize,
+        depth: usize,
+        a: impl Fn(usize, usize) -> f32,
+        b: impl Fn(usize, usize) -> f32,
+    ) {
+        let rounded = |x: f32| f64::from(bf16_to_f32(f32_to_bf16(x)));
+        for (i, got) in got.iter().enumerate() {
+            let products = (0..depth).map(|p| rounded(a(i / cols, p)) * rounded(b(p, i % cols)));
+            let (sum, size) = products.fold((0.0, 0.0), |(sum, size), p| (sum + p, size + p.abs()));
+            let bound = (depth + 2) as f64 * 2f64.powi(-24) * size + 1e-37;
+            assert!((f64::from(*got) - sum).abs() <= bound, "[{i}] is {got}, not {sum}");
+        }
+    }
+
+    /// On a processor without tiles with those of `arch/amx_emulated.rs`, if it rounds to bfloat16; `tests/gemm.rs` has more where
+    /// there are some.
+    #[test]
+    fn tiles_multiply() {
+        let Some(gemm) = Isa::Amx.is_available().then(|| Gemm::new(Isa::Amx)) else { return };
+        if gemm.name() != "tiles of bfloat16" {
+            return;
+        }
+        for (m, n, k) in [(1, 1, 1), (3, 17, 5), (16, 16, 32), (33, 48, 47), (40, 33, 530)] {
+            let mut random = Random::new((m * n + k) as u64);
+            let (x, w, dy) = (random.normals(m * k), random.normals(n * k), random.normals(m * n));
+            let (mut rows, mut gradients, mut weight) =
+                (PackedRows::default(), PackedRows::default(), PackedWeight::default());
+            rows.pack(gemm, &x, k);
+            gradients.pack(gemm, &dy, n);
+            weight.pack(gemm, &w, n, k);
+            let mut y = vec![f32::NAN; m * n];
+            forward(gemm, &rows, &weight, None, &mut y, Write::Set);
+            check(&y, n, k, |i, p| x[i * k + p], |p, j| w[j * k + p]);
+            let mut dx = vec![f32::NAN; m * k];
+            input_gradient(gemm, &gradients, &weight, &mut dx, Write::Set);
+            check(&dx, k, n, |i, p| dy[i * n + p], |p, j| w[p * k + j]);
+            let (mut columns, mut gradients) = (PackedColumns::default(), PackedColumns::default());
+            columns.pack(gemm, &x, k);
+            gradients.pack(gemm, &dy, n);
+            let mut dw = vec![0.0; n * k];
+            weight_gradient(gemm, &gradients, &columns, &mut dw);
+            check(&dw, k, m, |i, p| dy[p * n + i], |p, j| x[p * k + j]);
+        }
+    }
 }

@@ -275,7 +275,7 @@ fn scale_in_place<S: Simd>(s: S, factor: f32, x: &mut [f32]) {
 
 /// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have four.
 const fn many_registers(isa: Isa) -> bool {
-    matches!(isa, Isa::Avx512)
+    isa.has_avx512()
 }
 
 #[inline(always)]

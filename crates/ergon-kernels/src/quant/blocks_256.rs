@@ -29,8 +29,9 @@ use crate::{
     activations::{Act256, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Panel},
+        panel::{PANEL_ROWS, Panel, PanelFor},
         panel_256,
+        panel_tiles::{PanelTiles, TILE_ROWS},
     },
     simd::Simd,
 };
@@ -104,8 +105,8 @@ impl<F: Scaled256> RowFormat for Blocks256<F> {
     }
 
     #[inline(always)]
-    fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
-        panel_256::pack::<S, F>(s, rows, &mut panel.by_256);
+    fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], purpose: PanelFor, panel: &mut Panel) {
+        panel_256::pack::<S, F>(s, rows, purpose, &mut panel.by_256);
     }
 
     #[inline(always)]
@@ -116,6 +117,22 @@ impl<F: Scaled256> RowFormat for Blocks256<F> {
         x: [ActRow; N],
     ) -> [[S::F32; N]; P] {
         panel_256::dot::<S, F, P, N>(s, panels.map(|panel| &panel.by_256[..]), x)
+    }
+
+    const GROUP_STEPS: usize = F::GROUP / 4;
+
+    #[inline(always)]
+    fn tile_dot<S: Simd>(
+        self,
+        s: S,
+        tiles: &mut PanelTiles,
+        panel: &Panel,
+        x: &[ActRow; TILE_ROWS],
+    ) -> [S::F32; TILE_ROWS] {
+        match F::GROUP {
+            16 => panel_256::tile_dot::<S, F, 4>(s, tiles, &panel.by_256, x),
+            _ => panel_256::tile_dot::<S, F, 8>(s, tiles, &panel.by_256, x),
+        }
     }
 
     #[inline(always)]

@@ -28,8 +28,9 @@ use crate::{
     activations::{Act32, ActRow},
     quant::{
         ActivationKind, RowFormat, WeightRow, Writer,
-        panel::{PANEL_ROWS, Panel},
+        panel::{PANEL_ROWS, Panel, PanelFor},
         panel_32,
+        panel_tiles::{PanelTiles, TILE_ROWS},
     },
     simd::Simd,
 };
@@ -88,8 +89,8 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
     }
 
     #[inline(always)]
-    fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Panel) {
-        panel_32::pack::<S, F>(s, rows, &mut panel.by_32);
+    fn pack<S: Simd>(self, s: S, rows: &[WeightRow; PANEL_ROWS], purpose: PanelFor, panel: &mut Panel) {
+        panel_32::pack::<S, F>(s, rows, purpose, &mut panel.by_32);
     }
 
     #[inline(always)]
@@ -100,6 +101,19 @@ impl<F: Scaled32> RowFormat for Blocks32<F> {
         x: [ActRow; N],
     ) -> [[S::F32; N]; P] {
         panel_32::dot::<S, F, P, N>(s, panels.map(|panel| &panel.by_32[..]), x)
+    }
+
+    const GROUP_STEPS: usize = panel_32::STEPS;
+
+    #[inline(always)]
+    fn tile_dot<S: Simd>(
+        self,
+        s: S,
+        tiles: &mut PanelTiles,
+        panel: &Panel,
+        x: &[ActRow; TILE_ROWS],
+    ) -> [S::F32; TILE_ROWS] {
+        panel_32::tile_dot::<S, F>(s, tiles, &panel.by_32, x)
     }
 
     #[inline(always)]

@@ -11,7 +11,8 @@
 //! | [`blocks_256`] | small integers per 16 or 32 under a float per 256 | [`Act256`](crate::activations::Act256) | Q2_K to Q6_K, IQ4_XS |
 //!
 //! Both block families walk a row in super-blocks of 256 weights, in four steps of 64, in storage order. For many
-//! activation rows they unpack sixteen weight rows side by side first ([`panel`]).
+//! activation rows they unpack sixteen weight rows side by side first ([`panel`]), which matrix tiles multiply where there
+//! are some ([`panel_tiles`]).
 
 use std::ops::Range;
 
@@ -23,7 +24,8 @@ use crate::{
     simd::{Simd, dispatch},
 };
 
-use panel::{PANEL_ROWS, Panel};
+use panel::{PANEL_ROWS, Panel, PanelFor};
+use panel_tiles::{PanelTiles, TILE_ROWS};
 
 pub(crate) mod blocks_256;
 pub(crate) mod blocks_32;
@@ -31,6 +33,7 @@ pub(crate) mod floats;
 pub(crate) mod panel;
 pub(crate) mod panel_256;
 pub(crate) mod panel_32;
+pub(crate) mod panel_tiles;
 mod search;
 
 pub(crate) mod bf16;
@@ -62,7 +65,7 @@ pub(crate) trait RowFormat: Copy + Send + Sync + 'static {
 
     /// Unpacks sixteen rows side by side.
     #[inline(always)]
-    fn pack<S: Simd>(self, _: S, _: &[WeightRow; PANEL_ROWS], _: &mut Panel) {
+    fn pack<S: Simd>(self, _: S, _: &[WeightRow; PANEL_ROWS], _: PanelFor, _: &mut Panel) {
         unreachable!("{:?} formats have no panels", Self::ACTIVATIONS)
     }
 
@@ -75,6 +78,21 @@ pub(crate) trait RowFormat: Copy + Send + Sync + 'static {
         _: [&Panel; P],
         _: [ActRow; N],
     ) -> [[S::F32; N]; P] {
+        unreachable!("{:?} formats have no panels", Self::ACTIVATIONS)
+    }
+
+    /// Steps of four weights that matrix tiles multiply at a time: a group, whose sums are scaled.
+    const GROUP_STEPS: usize = 0;
+
+    /// [`RowFormat::panel_dot`] of sixteen activation rows on matrix tiles.
+    #[inline(always)]
+    fn tile_dot<S: Simd>(
+        self,
+        _: S,
+        _: &mut PanelTiles,
+        _: &Panel,
+        _: &[ActRow; TILE_ROWS],
+    ) -> [S::F32; TILE_ROWS] {
         unreachable!("{:?} formats have no panels", Self::ACTIVATIONS)
     }
 

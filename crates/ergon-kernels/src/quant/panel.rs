@@ -60,10 +60,24 @@ pub(crate) struct Panel {
     pub(crate) by_256: Vec<panel_256::Block>,
 }
 
-/// 64 weights of each row to sixteen steps.
+/// What a panel's weights are multiplied with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PanelFor {
+    /// [`Simd::rows`].
+    Vectors,
+    /// Matrix tiles, which take bytes with a sign as they are.
+    Tiles,
+}
+
+/// 64 weights of each row to sixteen steps; `signed` says whether they can be negative.
 #[inline(always)]
-pub(crate) fn turn_64<S: Simd>(s: S, signed: bool, mut rows: [S::I8; PANEL_ROWS]) -> [Step; 16] {
-    if signed {
+pub(crate) fn turn_64<S: Simd>(
+    s: S,
+    signed: bool,
+    purpose: PanelFor,
+    mut rows: [S::I8; PANEL_ROWS],
+) -> [Step; 16] {
+    if signed && purpose == PanelFor::Vectors {
         for row in &mut rows {
             *row = s.signed_for_rows(*row);
         }

@@ -6,7 +6,8 @@ use crate::{
         WeightRow,
         blocks_32::bytes_at,
         blocks_256::Scaled256,
-        panel::{Lanes, PANEL_ROWS, group, turn_64},
+        panel::{Lanes, PANEL_ROWS, PanelFor, group, turn_64},
+        panel_tiles::{PanelTiles, Rounded, Steps, TILE_ROWS, TileProducts},
     },
     simd::{Simd, Step},
 };
@@ -38,7 +39,12 @@ const ZERO: Block = Block {
 
 /// See [`RowFormat::pack`](super::RowFormat::pack).
 #[inline(always)]
-pub(super) fn pack<S: Simd, F: Scaled256>(s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Vec<Block>) {
+pub(super) fn pack<S: Simd, F: Scaled256>(
+    s: S,
+    rows: &[WeightRow; PANEL_ROWS],
+    purpose: PanelFor,
+    panel: &mut Vec<Block>,
+) {
     panel.resize(F::blocks(rows[0].bytes).len(), ZERO);
     for (index, out) in panel.iter_mut().enumerate() {
         let (mut scale, mut min) = ([s.splat_i32(0); PANEL_ROWS], [s.splat_i32(0); PANEL_ROWS]);
@@ -66,10 +72,10 @@ pub(super) fn pack<S: Simd, F: Scaled256>(s: S, rows: &[WeightRow; PANEL_ROWS], 
         if let Some(at) = F::NIBBLES {
             pack_nibbles(s, rows, size_of::<F::Block>() * index + at, out);
         } else {
-            pack_step::<S, F, 0>(s, rows, index, out);
-            pack_step::<S, F, 1>(s, rows, index, out);
-            pack_step::<S, F, 2>(s, rows, index, out);
-            pack_step::<S, F, 3>(s, rows, index, out);
+            pack_step::<S, F, 0>(s, rows, index, purpose, out);
+            pack_step::<S, F, 1>(s, rows, index, purpose, out);
+            pack_step::<S, F, 2>(s, rows, index, purpose, out);
+            pack_step::<S, F, 3>(s, rows, index, purpose, out);
         }
     }
 }
@@ -101,13 +107,14 @@ fn pack_step<S: Simd, F: Scaled256, const G: usize>(
     s: S,
     rows: &[WeightRow; PANEL_ROWS],
     index: usize,
+    purpose: PanelFor,
     out: &mut Block,
 ) {
     let mut unpacked = [s.splat_i8(0); PANEL_ROWS];
     for (row, unpacked) in rows.iter().zip(&mut unpacked) {
         *unpacked = F::weights::<S, G>(s, &F::blocks(row.bytes)[index]);
     }
-    out.weights.as_chunks_mut::<16>().0[G] = turn_64(s, F::SIGNED, unpacked);
+    out.weights.as_chunks_mut::<16>().0[G] = turn_64(s, F::SIGNED, purpose, unpacked);
 }
 
 /// See [`RowFormat::panel_dot`](super::RowFormat::panel_dot).
@@ -141,13 +148,7 @@ pub(super) fn dot<S: Simd, F: Scaled256, const P: usize, const N: usize>(
         };
         for p in 0..P {
             for n in 0..N {
-                let factor = s.mul(s.load(&w[p].d), s.splat(x[n].d));
-                sums[p][n] = s.add(sums[p][n], s.mul(products[p][n], factor));
-                if F::MIN {
-                    let factor = s.mul(s.load(&w[p].dmin), s.splat(x[n].d));
-                    let product = s.to_f32(minima_of::<S, F>(s, w[p], x[n]));
-                    minima[p][n] = s.add(minima[p][n], s.mul(product, factor));
-                }
+                add_block::<S, F>(s, products[p][n], w[p], x[n], (&mut sums[p][n], &mut minima[p][n]));
             }
         }
     }
@@ -157,6 +158,23 @@ pub(super) fn dot<S: Simd, F: Scaled256, const P: usize, const N: usize>(
         }
     }
     sums
+}
+
+/// Adds the brackets of a block, of which the first is given, times their factors to their running sums.
+#[inline(always)]
+fn add_block<S: Simd, F: Scaled256>(
+    s: S,
+    product: S::F32,
+    w: &Block,
+    x: &Act256,
+    (sum, minima): (&mut S::F32, &mut S::F32),
+) {
+    let factor = s.mul(s.load(&w.d), s.splat(x.d));
+    *sum = s.add(*sum, s.mul(product, factor));
+    if F::MIN {
+        let factor = s.mul(s.load(&w.dmin), s.splat(x.d));
+        *minima = s.add(*minima, s.mul(s.to_f32(minima_of::<S, F>(s, w, x)), factor));
+    }
 }
 
 /// The first bracket as the nearest float; `K` steps of four weights are a group.
@@ -285,4 +303,95 @@ fn minima_of<S: Simd, F: Scaled256>(s: S, w: &Block, x: &Act256) -> S::I32 {
         sum = s.dot_pairs(sum, s.splat_i32(sums), s.load_i32(&w.minima[pair]));
     }
     sum
+}
+
+/// See [`RowFormat::tile_dot`](super::RowFormat::tile_dot); `K` steps of four weights are a group.
+#[inline(always)]
+pub(super) fn tile_dot<S: Simd, F: Scaled256, const K: usize>(
+    s: S,
+    tiles: &mut PanelTiles,
+    panel: &[Block],
+    x: &[ActRow; TILE_ROWS],
+) -> [S::F32; TILE_ROWS] {
+    let mut rows = [&x[0].by_256[..panel.len()]; TILE_ROWS];
+    for n in 1..TILE_ROWS {
+        rows[n] = &x[n].by_256[..panel.len()];
+    }
+    let mut groups = TileProducts::<_, _, K>::new(tiles, panel, rows);
+    let (mut sums, mut minima) = ([s.zero(); TILE_ROWS], [s.zero(); TILE_ROWS]);
+    for (index, w) in panel.iter().enumerate() {
+        let mut x = [&rows[0][index]; TILE_ROWS];
+        for n in 1..TILE_ROWS {
+            x[n] = &rows[n][index];
+        }
+        let products = tile_products::<S, F, K>(s, &mut groups, w);
+        for n in 0..TILE_ROWS {
+            add_block::<S, F>(s, products[n], w, x[n], (&mut sums[n], &mut minima[n]));
+        }
+    }
+    for n in 0..TILE_ROWS {
+        sums[n] = s.sub(sums[n], minima[n]);
+    }
+    sums
+}
+
+/// [`products`] of the next block.
+#[inline(always)]
+fn tile_products<S: Simd, F: Scaled256, const K: usize>(
+    s: S,
+    groups: &mut TileProducts<Block, Act256, K>,
+    w: &Block,
+) -> [S::F32; TILE_ROWS] {
+    if F::HALF_FITS_FLOAT {
+        let mut floats = tile_half::<S, F, K>(s, groups, w, 0);
+        let second = tile_half::<S, F, K>(s, groups, w, 32 / K);
+        for n in 0..TILE_ROWS {
+            floats[n] = s.add(floats[n], second[n]);
+        }
+        return floats;
+    }
+    let mut sums = [s.splat_i32(0); TILE_ROWS];
+    for g in 0..64 / K {
+        let scale = s.load_i32(&w.scales[g]);
+        let products = groups.take();
+        for n in 0..TILE_ROWS {
+            sums[n] = s.add_i32(sums[n], s.mul_i32(s.load_i32(&products[n]), scale));
+        }
+    }
+    let mut floats = [s.zero(); TILE_ROWS];
+    for n in 0..TILE_ROWS {
+        floats[n] = s.to_f32(sums[n]);
+    }
+    floats
+}
+
+/// The scaled products of the next half of a block, from group `first` on, which floats hold exactly.
+#[inline(always)]
+fn tile_half<S: Simd, F: Scaled256, const K: usize>(
+    s: S,
+    groups: &mut TileProducts<Block, Act256, K>,
+    w: &Block,
+    first: usize,
+) -> [S::F32; TILE_ROWS] {
+    let mut floats = [s.zero(); TILE_ROWS];
+    for g in first..first + 32 / K {
+        let scale = s.to_f32(s.load_i32(&w.scales[g]));
+        let products = groups.take();
+        for n in 0..TILE_ROWS {
+            floats[n] = s.mul_add(s.to_f32(s.load_i32(&products[n])), scale, floats[n]);
+        }
+    }
+    floats
+}
+
+impl Steps for Block {
+    fn steps(&self) -> &[Step; 64] {
+        &self.weights
+    }
+}
+
+impl Rounded for Act256 {
+    fn q(&self) -> &[[i8; 64]; 4] {
+        &self.q
+    }
 }

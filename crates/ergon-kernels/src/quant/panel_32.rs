@@ -5,14 +5,18 @@
 //! back 176).
 
 use crate::{
-    activations::ActRow,
+    activations::{Act32, ActRow},
     quant::{
         WeightRow,
         blocks_32::{Scaled32, padded},
-        panel::{Lanes, PANEL_ROWS, group, turn_64},
+        panel::{Lanes, PANEL_ROWS, PanelFor, group, turn_64},
+        panel_tiles::{PanelTiles, Rounded, Steps, TILE_ROWS, TileProducts},
     },
     simd::{Simd, Step},
 };
+
+/// Steps of a block.
+pub(super) const STEPS: usize = 8;
 
 /// A super-block of each of sixteen rows.
 #[derive(Clone, Copy)]
@@ -31,26 +35,36 @@ const ZERO: Super =
 
 /// See [`RowFormat::pack`](super::RowFormat::pack).
 #[inline(always)]
-pub(super) fn pack<S: Simd, F: Scaled32>(s: S, rows: &[WeightRow; PANEL_ROWS], panel: &mut Vec<Super>) {
+pub(super) fn pack<S: Simd, F: Scaled32>(
+    s: S,
+    rows: &[WeightRow; PANEL_ROWS],
+    purpose: PanelFor,
+    panel: &mut Vec<Super>,
+) {
     let blocks = rows.map(|row| F::blocks(row.bytes).as_chunks::<8>());
     let (full, rest) = blocks[0];
     panel.resize(full.len() + usize::from(!rest.is_empty()), ZERO);
     for (index, out) in panel.iter_mut().enumerate() {
         if index == full.len() {
             let last = blocks.map(|(_, rest)| padded::<F>(rest));
-            pack_super::<S, F>(s, |r| &last[r], out);
+            pack_super::<S, F>(s, |r| &last[r], purpose, out);
             return;
         }
         for (row, (full, _)) in rows.iter().zip(&blocks) {
             s.prefetch_at(&full[index], PANEL_ROWS * row.bytes.len());
         }
-        pack_super::<S, F>(s, |r| &blocks[r].0[index], out);
+        pack_super::<S, F>(s, |r| &blocks[r].0[index], purpose, out);
     }
 }
 
 /// A super-block of sixteen rows, whose blocks `of` gives.
 #[inline(always)]
-fn pack_super<'a, S: Simd, F: Scaled32>(s: S, of: impl Fn(usize) -> &'a [F::Block; 8], out: &mut Super) {
+fn pack_super<'a, S: Simd, F: Scaled32>(
+    s: S,
+    of: impl Fn(usize) -> &'a [F::Block; 8],
+    purpose: PanelFor,
+    out: &mut Super,
+) {
     for r in 0..PANEL_ROWS {
         let mut scales = [0.0; 16];
         s.store(F::scales(s, of(r)), &mut scales);
@@ -64,7 +78,7 @@ fn pack_super<'a, S: Simd, F: Scaled32>(s: S, of: impl Fn(usize) -> &'a [F::Bloc
             let blocks = of(r);
             *unpacked = F::weights(s, &blocks[2 * pair], &blocks[2 * pair + 1]);
         }
-        *steps = turn_64(s, F::SIGNED, unpacked);
+        *steps = turn_64(s, F::SIGNED, purpose, unpacked);
     }
 }
 
@@ -100,14 +114,10 @@ pub(super) fn dot<S: Simd, F: Scaled32, const P: usize, const N: usize>(
             };
             for p in 0..P {
                 let w = &panels[p][index];
+                let scales = (s.load(&w.scales[j]), s.load(&w.minima[j]));
                 for n in 0..N {
-                    let x = &rows[n][index];
-                    let scale = s.mul(s.load(&w.scales[j]), s.splat(x.scales[j]));
-                    sums[j][p][n] = s.add(sums[j][p][n], s.mul(s.to_f32(products[p][n]), scale));
-                    if F::MIN {
-                        let min = s.mul(s.load(&w.minima[j]), s.splat(x.scales[8 + j]));
-                        minima[j][p][n] = s.add(minima[j][p][n], min);
-                    }
+                    let sums = (&mut sums[j][p][n], &mut minima[j][p][n]);
+                    add_block::<S, F>(s, products[p][n], scales, (&rows[n][index], j), sums);
                 }
             }
         }
@@ -119,10 +129,79 @@ pub(super) fn dot<S: Simd, F: Scaled32, const P: usize, const N: usize>(
             for j in 0..8 {
                 all[j] = s.add(sums[j][p][n], minima[j][p][n]);
             }
-            let even = s.add(s.add(all[0], all[4]), s.add(all[2], all[6]));
-            let odd = s.add(s.add(all[1], all[5]), s.add(all[3], all[7]));
-            out[p][n] = s.add(even, odd);
+            out[p][n] = total(s, all);
         }
     }
     out
+}
+
+/// See [`RowFormat::tile_dot`](super::RowFormat::tile_dot).
+#[inline(always)]
+pub(super) fn tile_dot<S: Simd, F: Scaled32>(
+    s: S,
+    tiles: &mut PanelTiles,
+    panel: &[Super],
+    x: &[ActRow; TILE_ROWS],
+) -> [S::F32; TILE_ROWS] {
+    let mut rows = [&x[0].by_32[..panel.len()]; TILE_ROWS];
+    for n in 1..TILE_ROWS {
+        rows[n] = &x[n].by_32[..panel.len()];
+    }
+    let mut groups = TileProducts::<_, _, STEPS>::new(tiles, panel, rows);
+    let (mut sums, mut minima) = ([[s.zero(); TILE_ROWS]; 8], [[s.zero(); TILE_ROWS]; 8]);
+    for (index, w) in panel.iter().enumerate() {
+        for j in 0..8 {
+            let scales = (s.load(&w.scales[j]), s.load(&w.minima[j]));
+            let products = groups.take();
+            for n in 0..TILE_ROWS {
+                let sums = (&mut sums[j][n], &mut minima[j][n]);
+                add_block::<S, F>(s, s.load_i32(&products[n]), scales, (&rows[n][index], j), sums);
+            }
+        }
+    }
+    let mut out = [s.zero(); TILE_ROWS];
+    for n in 0..TILE_ROWS {
+        let mut all = [s.zero(); 8];
+        for j in 0..8 {
+            all[j] = s.add(sums[j][n], minima[j][n]);
+        }
+        out[n] = total(s, all);
+    }
+    out
+}
+
+/// Adds the product of integers of block `j`, times its scale, and the minimum to their running sums.
+#[inline(always)]
+fn add_block<S: Simd, F: Scaled32>(
+    s: S,
+    product: S::I32,
+    (scale, min): (S::F32, S::F32),
+    (x, j): (&Act32, usize),
+    (sum, minima): (&mut S::F32, &mut S::F32),
+) {
+    let scale = s.mul(scale, s.splat(x.scales[j]));
+    *sum = s.add(*sum, s.mul(s.to_f32(product), scale));
+    if F::MIN {
+        *minima = s.add(*minima, s.mul(min, s.splat(x.scales[8 + j])));
+    }
+}
+
+/// The eight running sums in the tree of `Simd::reduce_add`.
+#[inline(always)]
+fn total<S: Simd>(s: S, all: [S::F32; 8]) -> S::F32 {
+    let even = s.add(s.add(all[0], all[4]), s.add(all[2], all[6]));
+    let odd = s.add(s.add(all[1], all[5]), s.add(all[3], all[7]));
+    s.add(even, odd)
+}
+
+impl Steps for Super {
+    fn steps(&self) -> &[Step; 64] {
+        &self.weights
+    }
+}
+
+impl Rounded for Act32 {
+    fn q(&self) -> &[[i8; 64]; 4] {
+        &self.q
+    }
 }
