@@ -10,10 +10,10 @@ use ergon_types::{ActorKind, ActorState, LightColor, VehicleState};
 use crate::Rng;
 use crate::generate::{self, Layout, RoadKind, RoadOptions};
 use crate::geometry::{Point, wrap_angle};
-use crate::road::{ElementId, Lanelet};
+use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork};
 use crate::route::{LaneGraph, Route, RouteGoal};
 use crate::scenario::{Goal, PlanningProblem, Scenario};
-use crate::task::{Family, Instruction, Language, Side, Task, Turn, lane_position, neighbour, parse, phrase};
+use crate::task::{Family, Instruction, Language, Side, Task, Turn, lane_beside, neighbour, parse, phrase};
 use crate::traffic::{Traffic, TrafficOptions};
 use crate::vehicle;
 use crate::world::World;
@@ -69,6 +69,9 @@ const QUEUE_S: f64 = 6.0;
 const THROUGH_S: f64 = 12.0;
 /// Time in which a gap comes for a change of lanes in dense traffic.
 const GAP_S: f64 = 26.0;
+/// Ramps within this way may have to be passed before one can pull over, at about this speed.
+const RAMPS_AHEAD_M: f64 = 500.0;
+const RAMP_MPS: f64 = 11.0;
 /// No speed above this is drawn for the short ways into and out of a roundabout: its ring is driven at 20 to 30 km/h.
 const ROUNDABOUT_KMH: f64 = 30.0;
 
@@ -84,12 +87,7 @@ pub fn generate(seed: u64, options: &EpisodeOptions) -> Episode {
     }
     let language = language.unwrap_or_else(|| Language::either(&mut words));
     let (kind, family) = place(seed, options.kind, asked);
-    let lead = match asked {
-        Some(Instruction::Follow(kind)) => Some(kind),
-        Some(_) => options.lead.or(Some(ActorKind::Truck)),
-        None => options.lead,
-    };
-    let (layout, start, traffic) = build(seed, kind, family, lead, options);
+    let (layout, start, traffic) = build(seed, kind, family, asked, options);
     let gap_m = |actor: &ActorState| (actor.x_m - start.state.x_m).hypot(actor.y_m - start.state.y_m);
     let ahead = traffic.actors().iter().filter(|actor| is_lead(actor, &start.state));
     let lead = ahead.min_by(|a, b| gap_m(a).total_cmp(&gap_m(b))).map(|actor| actor.kind);
@@ -156,7 +154,7 @@ fn build(
     seed: u64,
     kind: RoadKind,
     family: Family,
-    lead: Option<ActorKind>,
+    asked: Option<Instruction>,
     options: &EpisodeOptions,
 ) -> (Layout, Start, Traffic) {
     let part = RoadKind::ALL.iter().position(|known| *known == kind).unwrap_or(0) as u64 * 3 + family as u64;
@@ -174,8 +172,10 @@ fn build(
     let start = start(&layout, family, &mut rng);
     let calm = options.calm || rng.chance(0.6);
     let random_lead = if rng.chance(0.5) { ActorKind::Truck } else { ActorKind::Car };
-    let lead = match family {
-        Family::Lanes => lead.or(Some(random_lead)),
+    let lead = match asked {
+        Some(Instruction::Follow(kind)) => Some(kind),
+        Some(_) if family == Family::Lanes => options.lead.or(Some(ActorKind::Truck)),
+        None if family == Family::Lanes => options.lead.or(Some(random_lead)),
         _ => options.lead,
     };
     let density = options.density.unwrap_or(1.0);
@@ -219,8 +219,8 @@ fn road_start(layout: &Layout, family: Family, rng: &mut Rng) -> Start {
     let roads = &layout.roads;
     let entries: Vec<&Lanelet> = layout.entries.iter().filter_map(|id| roads.lanelet(*id)).collect();
     let middle = |lanelet: &&&Lanelet| {
-        let (i, n) = lane_position(roads, lanelet.id);
-        family != Family::Lanes || (i > 0 && i + 1 < n)
+        let has = |side| lane_beside(roads, lanelet.id, side).is_some();
+        family != Family::Lanes || has(Side::Left) && has(Side::Right)
     };
     let fitting: Vec<&&Lanelet> = entries.iter().filter(middle).collect();
     let mut lanelet = match fitting.len() {
@@ -307,7 +307,7 @@ fn choose(
     lead: Option<ActorKind>,
     rng: &mut Rng,
 ) -> Instruction {
-    let beside = |side| neighbour(&layout.roads, start.lanelet, side).is_some();
+    let beside = |side| lane_beside(&layout.roads, start.lanelet, side).is_some();
     let mut most_kmh = layout.usual_speed_mps[1] * 3.6;
     if layout.kind == RoadKind::Roundabout {
         most_kmh = most_kmh.min(ROUNDABOUT_KMH);
@@ -410,7 +410,7 @@ fn needed_s(layout: &Layout, start: &Start, instruction: Instruction) -> f64 {
             let lanes = std::iter::successors(Some(start.lanelet), |lanelet| {
                 neighbour(&layout.roads, *lanelet, Side::Right).map(|beside| beside.id)
             });
-            stop_s + 6.0 * lanes.take(8).count() as f64
+            stop_s + 6.0 * lanes.take(8).count() as f64 + ramps_m(&layout.roads, start) / RAMP_MPS
         }
         Instruction::Turn(_) | Instruction::FollowRoute => {
             green_s(layout, start).map_or(0.0, |green_s| green_s + THROUGH_S)
@@ -420,6 +420,27 @@ fn needed_s(layout: &Layout, start: &Start, instruction: Instruction) -> f64 {
         _ => 0.0,
     };
     (needed_s * 10.0).ceil() / 10.0
+}
+
+/// How much of the right lane ahead has a ramp beside it, where nobody stops.
+fn ramps_m(roads: &RoadNetwork, start: &Start) -> f64 {
+    let right = |id| lane_beside(roads, id, Side::Right);
+    let is_ramp = |lanelet: &Lanelet| lanelet.kind == LaneletKind::Ramp;
+    let mut lane = start.lanelet;
+    for _ in 0..8 {
+        lane = right(lane).filter(|beside| !is_ramp(beside)).map_or(lane, |beside| beside.id);
+    }
+    let at = Point::new(start.state.x_m, start.state.y_m);
+    let mut way_m = roads.lanelet(lane).map_or(0.0, |lanelet| -lanelet.center.project(at).s_m);
+    let mut ramps_m = 0.0;
+    while let Some(here) = roads.lanelet(lane).filter(|_| way_m < RAMPS_AHEAD_M) {
+        let length_m = here.center.length();
+        ramps_m += if right(lane).is_some_and(is_ramp) { length_m + way_m.min(0.0) } else { 0.0 };
+        way_m += length_m.max(1.0);
+        let Some(next) = here.successors.first() else { break };
+        lane = *next;
+    }
+    ramps_m
 }
 
 /// When the light at the end of the start's lanelet has been green for some seconds, after one can be there; `None` without one.

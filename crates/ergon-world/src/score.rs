@@ -16,7 +16,7 @@ pub use recorder::Recorder;
 
 use crate::geometry::{OrientedBox, Point, wrap_angle};
 use crate::road::{ElementId, RoadNetwork};
-use crate::task::{Side, Surroundings, Task, neighbour, surroundings};
+use crate::task::{Side, Surroundings, Task, lane_beside, surroundings};
 use crate::vehicle;
 use crate::world::World;
 
@@ -200,6 +200,7 @@ impl Referee {
                 visited: &self.visited,
                 route: &self.task.route,
                 at_edge: self.at_edge,
+                limit_mps: self.speed_limit_mps,
             },
         );
         outcome
@@ -286,7 +287,7 @@ impl Referee {
 
 /// Whether lanelet `to` continues the lane beside `from` on a side: the neighbour itself or what follows it.
 fn leads_beside(roads: &RoadNetwork, from: ElementId, to: ElementId, side: Side) -> bool {
-    let Some(beside) = neighbour(roads, from, side) else { return false };
+    let Some(beside) = lane_beside(roads, from, side) else { return false };
     let straight = roads.lanelet(from).is_some_and(|lanelet| lanelet.successors.contains(&to));
     beside.id == to || !straight && beside.successors.contains(&to)
 }

@@ -152,6 +152,17 @@ fn stops_speeds_and_edges_are_judged() {
     assert_eq!(run(&empty, Instruction::SetSpeed { kmh: 60 }, straight(40)).obeyed, Some(false));
     assert_eq!(run(&empty, Instruction::SlowDown, straight(40)).obeyed, Some(false));
     assert_eq!(run(&empty, Instruction::SpeedUp, straight(40)).obeyed, Some(false));
+    // To 19.4 of the 20 m/s that are allowed is as far as one may go, and who starts there cannot go farther, but can keep it.
+    let sped_up = |first_mps: f64, gain_mps: f64| {
+        let mut start = empty.clone();
+        start.displace(VehicleState { speed_mps: first_mps, ..*empty.ego() });
+        let mps = move |k: i32| (first_mps + gain_mps * f64::from(k)).min(19.4);
+        let states = (1..60).map(move |k| [50.0 + 1.9 * f64::from(k), 5.25, mps(k), 0.0]);
+        run(&start, Instruction::SpeedUp, states).obeyed
+    };
+    assert_eq!(sped_up(18.5, 0.1), Some(true));
+    assert_eq!(sped_up(19.3, 0.1), None);
+    assert_eq!(sped_up(19.3, -0.1), Some(false));
     let off = run(&empty, Instruction::FollowRoute, (1..=20).map(|k| [50.0 + k as f64, 0.2, 10.0, 0.0]));
     assert!((off.off_road_s - 2.0).abs() < 1e-9, "{}", off.off_road_s);
 }

@@ -314,3 +314,49 @@ fn turns_are_the_ways_of_the_junction_ahead() {
     let none = turns(1, &EpisodeOptions { kind: Some(RoadKind::Rural), ..EpisodeOptions::default() });
     assert!(none.is_empty());
 }
+
+/// A shoulder ends at the next ramp while the lanes beside it go on: no end of the map, and no lane to change to.
+#[test]
+fn a_shoulder_is_no_lane_and_its_end_no_end_of_the_road() {
+    use ergon_world::road::LaneletKind;
+    let (mut shoulders, mut ends) = (0, 0);
+    for seed in 0..40 {
+        let options =
+            EpisodeOptions { instruction: Some(Instruction::ChangeLane(Side::Right)), ..Default::default() };
+        let Episode { world, task, .. } = generate(seed, &options);
+        let roads = &world.scenario().roads;
+        let start = surroundings(&world, &task.route).unwrap().lanelet;
+        for side in [Side::Left, Side::Right] {
+            assert!(lane_beside(roads, start, side).is_some(), "seed {seed}: no lane to the {side:?}");
+        }
+        for lanelet in &roads.lanelets {
+            let alone = ends_beside_others(roads, lanelet);
+            assert!(!alone || !ends_with_the_map(roads, lanelet) && lanelet.successors.is_empty());
+            ends += usize::from(ends_with_the_map(roads, lanelet));
+            if lanelet.kind == LaneletKind::Shoulder && alone {
+                shoulders += 1;
+                let left = neighbour(roads, lanelet.id, Side::Left).expect("a lane beside the shoulder");
+                assert!(neighbour(roads, left.id, Side::Right).is_some());
+                assert!(lane_beside(roads, left.id, Side::Right).is_none());
+            }
+        }
+    }
+    assert!(shoulders > 10 && ends > 100, "{shoulders} shoulders, {ends} ends of the map");
+}
+
+/// Told to follow somebody one has such a one ahead, on roads without lanes to choose from, too.
+#[test]
+fn there_is_somebody_to_follow() {
+    for kind in [RoadKind::Highway, RoadKind::Rural, RoadKind::Roundabout] {
+        for seed in 0..10 {
+            let options = EpisodeOptions {
+                instruction: Some(Instruction::Follow(ActorKind::Bus)),
+                kind: Some(kind),
+                density: Some(0.0),
+                ..Default::default()
+            };
+            let world = generate(seed, &options).world;
+            assert!(world.actors().iter().any(|actor| actor.kind == ActorKind::Bus), "{kind:?} {seed}");
+        }
+    }
+}

@@ -8,7 +8,7 @@ use ergon_world::generate::RoadKind;
 use ergon_world::geometry::Point;
 use ergon_world::scenario::Goal;
 use ergon_world::task::{
-    Guide, Instruction, Language, Side, Task, Turn, goal_ahead, neighbour, phrase, surroundings,
+    Family, Guide, Instruction, Language, Side, Task, Turn, goal_ahead, lane_beside, phrase, surroundings,
 };
 use ergon_world::vehicle;
 use ergon_world::world::World;
@@ -17,14 +17,18 @@ use super::collect::SampleKind;
 
 /// Part of the episodes whose instruction is drawn from all, and not by what roads usually ask.
 const CHOSEN_PART: f64 = 0.4;
-/// Part of the other episodes that are on streets with junctions, besides those that the seed puts there: lights and turns
-/// are rare elsewhere.
-const STREETS_PART: f64 = 0.25;
+/// Part of the other episodes that are on streets, besides those that the seed puts there: lights and turns are rare elsewhere.
+const STREETS_PART: f64 = 0.3;
+/// Part of these that are roundabouts, where it is hardest to say who is ahead.
+const ROUND_PART: f64 = 0.35;
 /// Part of all episodes whose streets, if they are on some, are plain ones.
 const PLAIN_PART: f64 = 0.4;
 /// Part of all episodes with someone ahead who is rarely met, or hard to see, and part with more of those all around.
-const LEAD_PART: f64 = 0.3;
-const OTHERS_PART: f64 = 0.3;
+const LEAD_PART: f64 = 0.1;
+const OTHERS_PART: f64 = 0.12;
+/// Part of the episodes with an instruction from all, on roads with lanes, that have a car ahead and not a truck, unless it is to be
+/// followed.
+const CAR_PART: f64 = 0.5;
 /// Part of the moments on the way to a goal in which the navigation says what comes next, as it does when the runtime drives.
 const GUIDED_PART: f64 = 0.6;
 /// Part of the other episodes whose task is to be somewhere in time.
@@ -67,11 +71,19 @@ impl Start {
             meet(&mut options, rng);
         }
         if options.instruction.is_none() && options.text.is_none() && rng.chance(CHOSEN_PART) {
-            options.instruction = Some(any_instruction(rng));
+            let instruction = any_instruction(rng);
+            options.instruction = Some(instruction);
+            if instruction == Instruction::SpeedUp {
+                // Where there are lanes somebody slower is put ahead.
+                options.kind = options.kind.or(Some(RoadKind::Rural));
+            } else if instruction.family() == Family::Lanes && rng.chance(CAR_PART) {
+                options.lead = options.lead.or(Some(ActorKind::Car));
+            }
             let dense = rng.chance(0.4);
             options.kind = options.kind.or(dense.then_some(RoadKind::DenseHighway));
         } else {
-            options.kind = options.kind.or(rng.chance(STREETS_PART).then_some(RoadKind::Urban));
+            let street = if rng.chance(ROUND_PART) { RoadKind::Roundabout } else { RoadKind::Urban };
+            options.kind = options.kind.or(rng.chance(STREETS_PART).then_some(street));
             if options.density.is_none() && rng.chance(0.2) {
                 options.density = Some(rng.range(0.3, 1.6));
             }
@@ -169,18 +181,18 @@ fn meet(options: &mut EpisodeOptions, rng: &mut Rng) {
 
 /// Any instruction, those that are hardest to tell apart most often.
 fn any_instruction(rng: &mut Rng) -> Instruction {
-    match rng.below(21) {
+    match rng.below(24) {
         0..=2 => Instruction::ChangeLane(Side::Left),
         3..=5 => Instruction::ChangeLane(Side::Right),
         6 | 7 => Instruction::Turn(Turn::Left),
         8 | 9 => Instruction::Turn(Turn::Right),
         10 => Instruction::Turn(Turn::Straight),
-        11..=13 => Instruction::PullOver,
-        14 => Instruction::Stop,
-        15 => Instruction::SlowDown,
-        16 => Instruction::SpeedUp,
-        17 => Instruction::KeepLane,
-        18 => Instruction::Follow(ActorKind::Truck),
+        11..=14 => Instruction::PullOver,
+        15 => Instruction::Stop,
+        16 => Instruction::SlowDown,
+        17..=18 => Instruction::SpeedUp,
+        19 => Instruction::KeepLane,
+        20 => Instruction::Follow(ActorKind::Truck),
         _ => Instruction::SetSpeed { kmh: 10 * (2 + rng.below(10) as u32) },
     }
 }
@@ -189,7 +201,7 @@ fn any_instruction(rng: &mut Rng) -> Instruction {
 fn possible(world: &World, now: &Task, rng: &mut Rng) -> Option<Instruction> {
     let roads = &world.scenario().roads;
     let seen = surroundings(world, &now.route)?;
-    let has = |side| neighbour(roads, seen.lanelet, side).is_some();
+    let has = |side| lane_beside(roads, seen.lanelet, side).is_some();
     let limit_mps = roads.lanelet(seen.lanelet).and_then(|l| l.speed_limit_mps).unwrap_or(14.0);
     let mut options = vec![
         Instruction::Stop,

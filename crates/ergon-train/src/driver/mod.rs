@@ -19,6 +19,7 @@ mod rounds;
 mod samples;
 mod select;
 mod shape;
+mod stages;
 mod store;
 mod trainer;
 mod turning;
@@ -40,6 +41,7 @@ pub use rounds::{Progress, ROUNDS, Round, RoundsError, Run, TUNING_ROUNDS, holds
 pub use samples::Samples;
 pub use select::Candidate;
 pub use shape::{DRIVER_CONFIG, driver_config, network_config};
+pub use stages::{TUNINGS, train};
 pub use store::{MAX_INSTRUCTION, MAX_REASONING, SampleStore, ShardWriter, StoreError};
 pub use trainer::{Position, TrainConfig, TrainError, Trainer, UpdateReport};
 pub use vocabulary::Vocabulary;

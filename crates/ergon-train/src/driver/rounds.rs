@@ -48,6 +48,8 @@ pub struct Round {
     pub episodes: u64,
     /// Updates after them.
     pub updates: u64,
+    /// How much the words count in the loss.
+    pub text: f32,
     /// How much the perceived numbers count in the loss. Their mean has no noise in it, unlike the action's, and it is
     /// what teaches the eye.
     pub perception: f32,
@@ -57,19 +59,19 @@ pub struct Round {
 
 /// The rounds from nothing.
 pub const ROUNDS: [Round; 7] = [
-    Round { episodes: 2400, updates: 3000, perception: 5.0, lights: None },
-    Round { episodes: 480, updates: 1800, perception: 5.0, lights: None },
-    Round { episodes: 480, updates: 863, perception: 5.0, lights: None },
-    Round { episodes: 0, updates: 1337, perception: 5.0, lights: Some(4.0) },
-    Round { episodes: 480, updates: 2400, perception: 5.0, lights: Some(4.0) },
-    Round { episodes: 480, updates: 2600, perception: 5.0, lights: Some(4.0) },
-    Round { episodes: 480, updates: 5000, perception: 3.0, lights: Some(6.0) },
+    Round { episodes: 2400, updates: 3000, text: 0.3, perception: 5.0, lights: None },
+    Round { episodes: 480, updates: 1800, text: 0.3, perception: 5.0, lights: None },
+    Round { episodes: 480, updates: 863, text: 0.3, perception: 5.0, lights: None },
+    Round { episodes: 0, updates: 1337, text: 0.3, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 480, updates: 2400, text: 0.3, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 480, updates: 2600, text: 0.3, perception: 5.0, lights: Some(4.0) },
+    Round { episodes: 480, updates: 5000, text: 0.3, perception: 3.0, lights: Some(6.0) },
 ];
 /// The rounds from a model that drives already: fewer, at a lower rate, and it drives from the first one on.
 pub const TUNING_ROUNDS: [Round; 3] = [
-    Round { episodes: 1600, updates: 1100, perception: 4.0, lights: Some(6.0) },
-    Round { episodes: 480, updates: 1000, perception: 4.0, lights: Some(6.0) },
-    Round { episodes: 480, updates: 2000, perception: 3.0, lights: Some(6.0) },
+    Round { episodes: 1600, updates: 1100, text: 0.5, perception: 4.0, lights: Some(6.0) },
+    Round { episodes: 480, updates: 1000, text: 0.5, perception: 4.0, lights: Some(6.0) },
+    Round { episodes: 480, updates: 2000, text: 0.5, perception: 3.0, lights: Some(6.0) },
 ];
 /// Highest learning rate from nothing and from a model.
 const PEAK_RATES: [f32; 2] = [1e-3, 4e-4];
@@ -77,6 +79,13 @@ const PEAK_RATES: [f32; 2] = [1e-3, 4e-4];
 /// What is being done, told to whoever shows it.
 #[derive(Clone, Debug)]
 pub enum Progress {
+    /// A tuning begins after the run from nothing: its number, from 1 on, and all.
+    Tuning {
+        /// Its number.
+        number: usize,
+        /// All.
+        all: usize,
+    },
     /// Files of samples of a round: done and all.
     Collecting {
         /// The round.
@@ -227,6 +236,11 @@ impl<'a> Run<'a> {
         Ok(Run { folder, seed, tunes, rounds, held_out, cpu, driver, network, vocabulary, stop })
     }
 
+    /// Whether it starts from a driver.
+    pub fn tunes(&self) -> bool {
+        self.tunes
+    }
+
     /// Does all rounds, or what is left of them, and writes the model to `model` in the folder.
     ///
     /// # Errors
@@ -257,8 +271,8 @@ impl<'a> Run<'a> {
                 continue;
             }
             self.collect(index, round, &trainer, tell)?;
-            let Round { perception, lights, .. } = *round;
-            trainer.set_losses(LossWeights { perception, lights, ..LossWeights::default() });
+            let Round { text, perception, lights, .. } = *round;
+            trainer.set_losses(LossWeights { text, perception, lights, ..LossWeights::default() });
             let samples = SampleStore::open_shards(&self.files_up_to(index), &self.network)?;
             while trainer.state().updates < until {
                 let report = trainer.update(self.cpu, &samples)?;
@@ -454,7 +468,7 @@ fn begin_from(driver: &Path, start: &Path, run: &Path, network: &NetworkConfig) 
 }
 
 /// Copies the files of a driver.
-fn copy_model(from: &Path, to: &Path) -> Result<(), RoundsError> {
+pub(super) fn copy_model(from: &Path, to: &Path) -> Result<(), RoundsError> {
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
         let from = from.join(file);
         fs::copy(&from, to.join(file)).map_err(io(&from))?;

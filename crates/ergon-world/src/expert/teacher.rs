@@ -13,8 +13,8 @@ use crate::geometry::{Point, wrap_angle};
 use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork, SignKind};
 use crate::scenario::Goal;
 use crate::task::{
-    Beside, Instruction, LanePath, Side, Surroundings, Task, lane_path, lane_position, neighbour,
-    surroundings,
+    Beside, Instruction, LanePath, Side, Surroundings, Task, ends_beside_others, lane_beside, lane_path,
+    lane_position, neighbour, surroundings,
 };
 use crate::traffic::Forecast;
 use crate::vehicle;
@@ -39,6 +39,8 @@ const KERB_M: f64 = 0.4;
 /// Way that moving aside to the edge takes: this, and so many times the distance to the side.
 const ASIDE_WAY_M: f64 = 8.0;
 const ASIDE_WAY_PART: f64 = 8.0;
+/// Way that moving into a lane takes that ends soon, besides that of the stop.
+const PULL_IN_M: f64 = 20.0;
 /// Part of the allowed speed that is driven where a goal would not be reached in time otherwise.
 const FAST_PART: f64 = 1.25;
 /// Time behind others on the way to a goal in time.
@@ -48,6 +50,8 @@ const FAST_HEADWAY_S: f64 = 1.0;
 /// Slower than the vehicles beside by this, and no slower than that, while waiting for a gap between them.
 const GAP_MPS: f64 = 2.0;
 const CREEP_MPS: f64 = 2.5;
+/// What is left of the speed of the start when told to slow down.
+const SLOWER_PART: f64 = 0.7;
 /// Two vehicles may be in one place if this much time lies between them.
 const CROSSING_MARGIN_S: f64 = 1.0;
 
@@ -184,13 +188,25 @@ impl Choice {
 fn wish(world: &World, task: &Task, seen: &Surroundings) -> Option<Side> {
     let roads = &world.scenario().roads;
     match task.instruction {
-        Instruction::ChangeLane(side) => Some(side),
+        Instruction::ChangeLane(side) => lane_beside(roads, seen.lanelet, side).map(|_| side),
         Instruction::PullOver => neighbour(roads, seen.lanelet, Side::Right)
-            .filter(|lanelet| lanelet.kind != LaneletKind::Ramp)
+            .filter(|lanelet| {
+                // Half-way into it there is no use in turning back.
+                let begun = seen.offset_m < -0.5;
+                lanelet.kind != LaneletKind::Ramp && (begun || is_long_enough(world, lanelet))
+            })
             .map(|_| Side::Right),
         Instruction::KeepLane => lane_ends(roads, seen),
         _ => route_side(roads, task, seen).or_else(|| lane_ends(roads, seen)),
     }
+}
+
+/// Whether a lane, should it end while others go on, as a shoulder does, leaves enough way to stop in it.
+fn is_long_enough(world: &World, lanelet: &Lanelet) -> bool {
+    let ego = world.ego();
+    let left_m = lanelet.center.length() - lanelet.center.project(Point::new(ego.x_m, ego.y_m)).s_m;
+    let stop_m = ego.speed_mps * ego.speed_mps / (2.0 * STOP_MPS2);
+    !ends_beside_others(&world.scenario().roads, lanelet) || left_m > stop_m + PULL_IN_M
 }
 
 /// The side on which the route goes on, if it does not go on in this lane.
@@ -219,7 +235,7 @@ fn route_side(roads: &RoadNetwork, task: &Task, seen: &Surroundings) -> Option<S
     })
 }
 
-/// A lane that ends within 160 m is left to the side on which there is one that goes on.
+/// A lane that ends within 100 m is left to the side on which there is one that goes on.
 fn lane_ends(roads: &RoadNetwork, seen: &Surroundings) -> Option<Side> {
     let (last, _) = seen.path.lanelets.last()?;
     let left_m = seen.path.line.length() - seen.s_m;
@@ -227,7 +243,7 @@ fn lane_ends(roads: &RoadNetwork, seen: &Surroundings) -> Option<Side> {
         return None;
     }
     [Side::Left, Side::Right].into_iter().find(|side| {
-        neighbour(roads, seen.lanelet, *side).is_some_and(|lanelet| {
+        lane_beside(roads, seen.lanelet, *side).is_some_and(|lanelet| {
             lane_path(roads, lanelet.id, 0.0, &[], [0.0, 400.0])
                 .is_some_and(|path| path.line.length() > left_m + 120.0)
         })
@@ -249,10 +265,11 @@ fn request(world: &World, task: &Task, seen: &Surroundings, lane: &Choice) -> Re
     let limit = allowed_mps(world, &lane.path, s_m);
     let desired_mps = match task.instruction {
         Instruction::SetSpeed { kmh } => f64::from(kmh) / 3.6,
-        // Slower than the traffic, too.
+        // Slower than the traffic, too, and than at the start, where that was slow already.
         Instruction::SlowDown => {
             let traffic_mps = seen.lead.map_or(limit, |lead| lead.speed_mps.max(2.0));
-            (0.5 * limit).min(0.75 * traffic_mps)
+            let first_mps = world.scenario().problem.initial.speed_mps;
+            (0.5 * limit).min(0.75 * traffic_mps).min((SLOWER_PART * first_mps).max(CREEP_MPS))
         }
         Instruction::SpeedUp => 1.02 * limit,
         Instruction::PullOver => (0.6 * limit).min(12.0),
@@ -316,16 +333,8 @@ fn light_stop(world: &World, seen: &Surroundings, s_m: f64, lane: &Choice) -> Op
 fn end_stop(world: &World, lane: &Choice) -> Option<f64> {
     let roads = &world.scenario().roads;
     let (last, _) = lane.path.lanelets.last()?;
-    let lanelet = roads.lanelet(*last)?;
-    let goes_on_beside = [Side::Left, Side::Right].iter().any(|side| {
-        let mut beside = neighbour(roads, *last, *side);
-        (0..8).any(|_| {
-            let Some(lanelet) = beside else { return false };
-            beside = neighbour(roads, lanelet.id, *side);
-            !lanelet.successors.is_empty()
-        })
-    });
-    (lanelet.successors.is_empty() && goes_on_beside).then_some(lane.path.line.length() - 3.0)
+    let alone = roads.lanelet(*last).is_some_and(|last| ends_beside_others(roads, last));
+    alone.then_some(lane.path.line.length() - 3.0)
 }
 
 /// Who may be in the way, as stations along and offsets across the lane at each foreseen moment.

@@ -17,6 +17,9 @@ const BLOCKED_GROWTH_M: f64 = 2.0;
 const LANE_HELD_S: f64 = 5.0;
 /// Speeds are met within this, or a tenth.
 const SPEED_TOLERANCE_MPS: f64 = 1.5;
+/// From this part of what is allowed on a vehicle drives as fast as it may, and has sped up if it gained this much before.
+const FULL_PART: f64 = 0.95;
+const GAINED_MPS: f64 = 0.3;
 /// Free length to the right edge of the road at which a vehicle has pulled over.
 const EDGE_M: f64 = 1.2;
 
@@ -30,6 +33,8 @@ pub(super) struct Run<'a> {
     pub(super) route: &'a [ElementId],
     /// Whether the vehicle is at the right edge of the road now.
     pub(super) at_edge: bool,
+    /// What is allowed in the lane that it is in now.
+    pub(super) limit_mps: Option<f64>,
 }
 
 impl Run<'_> {
@@ -75,8 +80,8 @@ impl Run<'_> {
     }
 }
 
-/// Whether the words were followed; `None` where they ask for nothing in particular, or where the traffic ahead left no chance to
-/// follow them.
+/// Whether the words were followed; `None` where they ask for nothing in particular, or where the traffic ahead, or the speed
+/// limit, left no chance to follow them.
 pub(super) fn obeyed(instruction: &Instruction, run: &Run) -> Option<bool> {
     let first_mps = run.states.first().map_or(0.0, |state| state.speed_mps);
     let clear_mps = (0.15 * first_mps).max(1.0);
@@ -113,8 +118,12 @@ pub(super) fn obeyed(instruction: &Instruction, run: &Run) -> Option<bool> {
         }
         Instruction::SlowDown => run.last_mps() < first_mps - clear_mps,
         Instruction::SpeedUp => {
-            let done = run.last_mps() > first_mps + clear_mps;
-            if !done && run.is_blocked() {
+            let last_mps = run.last_mps();
+            let is_full = |mps: f64| run.limit_mps.is_some_and(|limit_mps| mps > FULL_PART * limit_mps);
+            let done =
+                last_mps > first_mps + clear_mps || is_full(last_mps) && last_mps > first_mps + GAINED_MPS;
+            let kept = is_full(first_mps) && last_mps > first_mps - clear_mps;
+            if !done && (run.is_blocked() || kept) {
                 return None;
             }
             done

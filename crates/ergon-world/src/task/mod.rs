@@ -23,8 +23,8 @@ pub use guide::Guide;
 pub use order::Order;
 pub use perception::{LIGHTS, PERCEPTION, PERCEPTION_DIM, perceived_offset_m, perception};
 pub use surroundings::{
-    Beside, LanePath, Neighbour, Surroundings, lane_path, lane_position, neighbour, road_center, road_ends,
-    surroundings,
+    Beside, LanePath, Neighbour, Surroundings, ends_beside_others, ends_with_the_map, lane_beside, lane_path,
+    lane_position, neighbour, road_center, road_ends, surroundings,
 };
 pub use words::{parse, phrase};
 

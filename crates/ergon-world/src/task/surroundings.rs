@@ -4,7 +4,7 @@ use ergon_types::{ActorKind, ActorState, LightColor, VehicleState};
 
 use super::Side;
 use crate::geometry::{Point, Polyline, wrap_angle};
-use crate::road::{ElementId, Lanelet, RoadNetwork};
+use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork};
 use crate::vehicle;
 use crate::world::World;
 
@@ -118,6 +118,11 @@ pub fn neighbour(roads: &RoadNetwork, id: ElementId, side: Side) -> Option<&Lane
     };
     let beside = roads.lanelet(adjacent.filter(|beside| beside.same_direction)?.id)?;
     beside.kind.is_for_cars().then_some(beside)
+}
+
+/// The lane beside a lanelet for those who drive on: no shoulder.
+pub fn lane_beside(roads: &RoadNetwork, id: ElementId, side: Side) -> Option<&Lanelet> {
+    neighbour(roads, id, side).filter(|beside| beside.kind != LaneletKind::Shoulder)
 }
 
 /// Number of a lanelet's lane counted from the left (0 first), and how many lead this way.
@@ -309,10 +314,26 @@ pub fn surroundings(world: &World, prefer: &[ElementId]) -> Option<Surroundings>
 /// How near its end a road is over.
 const END_M: f64 = 8.0;
 
-/// Whether the lane that the ego vehicle is in leads out of the world within a few metres.
+/// Whether nothing follows on a lane nor on any beside it in its direction.
+pub fn ends_with_the_map(roads: &RoadNetwork, lanelet: &Lanelet) -> bool {
+    let ends_towards = |side| {
+        let lanes = std::iter::successors(Some(lanelet), |lanelet| neighbour(roads, lanelet.id, side));
+        // A file may have lanes in a ring.
+        lanes.take(roads.lanelets.len()).all(|lanelet| lanelet.successors.is_empty())
+    };
+    ends_towards(Side::Left) && ends_towards(Side::Right)
+}
+
+/// Whether a lane ends by itself, while one beside it goes on, as a shoulder does and the lane behind a ramp.
+pub fn ends_beside_others(roads: &RoadNetwork, lanelet: &Lanelet) -> bool {
+    lanelet.successors.is_empty() && !ends_with_the_map(roads, lanelet)
+}
+
+/// Whether the lane that the ego vehicle is in, with all beside it, leads out of the world within a few metres.
 pub fn road_ends(world: &World, prefer: &[ElementId]) -> bool {
     surroundings(world, prefer).is_some_and(|seen| {
-        let last = seen.path.lanelets.last().and_then(|(id, _)| world.scenario().roads.lanelet(*id));
-        last.is_some_and(|last| last.successors.is_empty()) && seen.path.line.length() - seen.s_m < END_M
+        let roads = &world.scenario().roads;
+        let last = seen.path.lanelets.last().and_then(|(id, _)| roads.lanelet(*id));
+        last.is_some_and(|last| ends_with_the_map(roads, last)) && seen.path.line.length() - seen.s_m < END_M
     })
 }

@@ -18,6 +18,9 @@ const AROUND_M: f64 = 260.0;
 const GONE_M: f64 = 340.0;
 /// Nobody appears nearer than this.
 const UNSEEN_M: f64 = 130.0;
+/// No cyclist ahead is faster than this, and who comes from behind has the way to brake so softly.
+const CYCLIST_MPS: f64 = 6.0;
+const SOFT_MPS2: f64 = 1.5;
 /// Most drivers at a time.
 const AGENTS_MAX: usize = 60;
 
@@ -275,6 +278,11 @@ fn lead(net: &Net, ego: &VehicleState, kind: ActorKind, supply: &mut Supply) -> 
             && wrap_angle(foot.heading_rad - ego.heading_rad).abs() < 0.8
     })?;
     let mut s_m = net.lanes[lane].center.project(at).s_m + 12.0 + ego.speed_mps * supply.rng.range(1.2, 2.0);
+    let mut speed_mps = ego.speed_mps * supply.rng.range(0.8, 0.95);
+    if kind == ActorKind::Bicycle && speed_mps > CYCLIST_MPS {
+        speed_mps = CYCLIST_MPS;
+        s_m += (ego.speed_mps - speed_mps).powi(2) / (2.0 * SOFT_MPS2);
+    }
     let mut lane = lane;
     while s_m > net.lanes[lane].length_m {
         s_m -= net.lanes[lane].length_m;
@@ -283,11 +291,12 @@ fn lead(net: &Net, ego: &VehicleState, kind: ActorKind, supply: &mut Supply) -> 
     let id = supply.id();
     let mut agent = Agent::new(id, kind, net, (lane, s_m), supply.rng.split(u64::from(id)));
     supply.fit_town(&mut agent);
-    agent.speed_mps = ego.speed_mps * supply.rng.range(0.8, 0.95);
+    agent.speed_mps = speed_mps;
     agent.idm.desired_speed_mps = agent.speed_mps.max(3.0) * 1.08;
     // It keeps its lane: it is the one that is followed or overtaken.
     agent.settled_until_s = f64::INFINITY;
     agent.s_m += 0.5 * agent.length_m;
+    brake_for_stop(net, &mut agent);
     agent.to = agent.state(net);
     agent.from = agent.to;
     Some(agent)

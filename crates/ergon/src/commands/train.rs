@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use ergon_kernels::Cpu;
-use ergon_train::driver::{Candidate, Progress, RoundsError, Run, holds_run};
+use ergon_train::driver::{Candidate, Progress, RoundsError, holds_run, train};
 
 use crate::args::{TrainArgs, TrainDriverArgs, TrainWhat};
 use crate::failure::Interrupted;
@@ -29,9 +29,9 @@ fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
     let interrupt = Interrupt::install()?;
     let cpu = Cpu::new(args.threads.unwrap_or_else(num_cpus::get_physical));
     let (from, scale) = (args.from.as_deref(), f64::from(args.scale));
-    let run = Run::new(&args.out, from, args.seed, scale, &cpu, interrupt.pending())?;
     let mut teller = Teller::new();
-    match run.go(&mut |progress| teller.tell(progress)) {
+    let mut tell = |progress| teller.tell(progress);
+    match train(&args.out, from, (args.seed, scale), &cpu, interrupt.pending(), &mut tell) {
         Ok(model) => {
             teller.bar.finish_and_clear();
             output::write_stdout(&format!("{}\n", model.display()))
@@ -60,6 +60,10 @@ impl Teller {
 
     fn tell(&mut self, progress: Progress) {
         match progress {
+            Progress::Tuning { number, all } => {
+                self.since = None;
+                self.bar.suspend(|| output::note(&format!("tuning {number} of {all}")));
+            }
             Progress::Collecting { round, done, all } => {
                 self.since = None;
                 self.bar.set_message(format!("round {round}: driving"));

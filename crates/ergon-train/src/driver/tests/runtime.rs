@@ -125,3 +125,28 @@ fn a_run_begins_from_nothing_or_from_one_driver() {
     std::fs::create_dir(run.join("round-0")).unwrap();
     assert!(matches!(begin(Some(&driver)), Err(RoundsError::Began { began: "nothing", .. })));
 }
+
+/// A run from nothing is followed by its tunings, and one that was followed is not gone back to.
+#[test]
+fn tunings_follow_the_run_from_nothing() {
+    let (cpu, stop) = (Cpu::new(1), std::sync::atomic::AtomicBool::new(true));
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("run");
+    let mut told = Vec::new();
+    let go = |told: &mut Vec<String>| {
+        let mut tell = |progress| told.push(format!("{progress:?}"));
+        train(&folder, None, (1, 0.01), &cpu, &stop, &mut tell)
+    };
+    assert!(matches!(go(&mut told), Err(RoundsError::Stopped)));
+    assert!(folder.join("round-0").exists() && !folder.join("tuning-1").exists() && told.is_empty());
+
+    // As if the first had done its part and the second had begun.
+    let trainer = Trainer::new(&network_config(&driver_config()), TrainConfig::default(), &cpu).unwrap();
+    for start in ["model", "tuning-1/start"] {
+        trainer.export(&folder.join(start), DRIVER_CONFIG, &Vocabulary::learn().unwrap()).unwrap();
+    }
+    std::fs::remove_dir_all(folder.join("round-0")).unwrap();
+    assert!(matches!(go(&mut told), Err(RoundsError::Stopped)));
+    assert_eq!(told.first().map(String::as_str), Some("Tuning { number: 1, all: 2 }"));
+    assert!(folder.join("tuning-1/round-0").exists() && !folder.join("round-0").exists());
+}

@@ -7,8 +7,8 @@ use ergon_gate::motion::{EgoBody, MotionLimits, MotionScene, TrackedObject};
 use ergon_types::{ActorState, Control, Trajectory, VehicleState};
 use ergon_world::follow::{self, Comfort};
 use ergon_world::geometry::{Point, Polyline, wrap_angle};
-use ergon_world::road::{Lanelet, LaneletKind, RoadNetwork};
-use ergon_world::task::{Side, neighbour};
+use ergon_world::road::{Lanelet, LaneletKind};
+use ergon_world::task::ends_with_the_map;
 use ergon_world::vehicle;
 use ergon_world::world::World;
 
@@ -78,17 +78,6 @@ pub(super) fn drivable(world: &World) -> Vec<Vec<[f64; 2]>> {
     let paved = roads.paved().iter().filter(|area| area.iter().any(|p| p.distance(at) < GATE_RANGE_M));
     areas.extend(paved.map(|area| outline(area)));
     areas
-}
-
-/// Whether nothing follows on a lane nor on any beside it in its direction. Where one beside it goes on, the lane itself ends,
-/// as the one behind a ramp does.
-fn ends_with_the_map(roads: &RoadNetwork, lanelet: &Lanelet) -> bool {
-    let ends_towards = |side| {
-        let lanes = std::iter::successors(Some(lanelet), |lanelet| neighbour(roads, lanelet.id, side));
-        // A file may have lanes in a ring.
-        lanes.take(roads.lanelets.len()).all(|lanelet| lanelet.successors.is_empty())
-    };
-    ends_towards(Side::Left) && ends_towards(Side::Right)
 }
 
 /// A lane carried straight on beyond its end.
@@ -179,6 +168,7 @@ mod tests {
     use ergon_world::episode::{self, EpisodeOptions};
     use ergon_world::generate::RoadKind;
     use ergon_world::geometry::polygon_contains;
+    use ergon_world::task::{Side, neighbour};
 
     fn covers(world: &World, point: Point) -> bool {
         let areas = drivable(world);
