@@ -10,7 +10,6 @@ use core::arch::asm;
 #[cfg(target_os = "linux")]
 use core::arch::x86_64::{__cpuid_count, _xgetbv};
 use core::marker::PhantomData;
-use std::cell::Cell;
 use std::sync::LazyLock;
 
 use super::Avx512;
@@ -126,10 +125,6 @@ impl Configuration {
     }
 }
 
-thread_local! {
-    static IN_USE: Cell<bool> = const { Cell::new(false) };
-}
-
 /// The tiles of this thread, configured for as long as the value lives.
 pub(crate) struct Tiles {
     /// They are this thread's.
@@ -139,10 +134,9 @@ pub(crate) struct Tiles {
 impl Tiles {
     /// Configures them.
     ///
-    /// # Panics
-    /// If another value of this type lives on this thread: what it was made for would no longer hold.
-    pub(crate) fn new(_: Amx, configuration: &Configuration) -> Tiles {
-        assert!(!IN_USE.replace(true), "the tiles of this thread are in use");
+    /// # Safety
+    /// No other value of this type may live on this thread: its tiles would no longer have the shapes it was made for.
+    pub(crate) unsafe fn new(_: Amx, configuration: &Configuration) -> Tiles {
         // SAFETY: the token proves that the CPU has the instruction, and the configuration is 64 bytes of a known palette.
         unsafe {
             asm!("ldtilecfg [{}]", in(reg) configuration.0.as_ptr(), options(nostack, readonly));
@@ -153,7 +147,6 @@ impl Tiles {
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        IN_USE.set(false);
         // SAFETY: the value proves that the CPU has the instruction.
         unsafe { asm!("tilerelease", options(nostack, nomem)) }
     }

@@ -269,7 +269,9 @@ impl Corner<'_, '_> {
 
 /// The tiles of this thread.
 fn tiles() -> Tiles {
-    Tiles::new(Amx::new().expect("this arithmetic is given out only where there are tiles"), &CONFIGURATION)
+    let amx = Amx::new().expect("this arithmetic is given out only where there are tiles");
+    // SAFETY: they live for one product, which calls no other.
+    unsafe { Tiles::new(amx, &CONFIGURATION) }
 }
 
 /// The strips of two panels from line `first` on; the second is the first again where there is no other.

@@ -77,7 +77,9 @@ impl PanelTiles {
             };
             let copied = [[[0; 64]; 4]; TILE_ROWS];
             let sums = Ring([[[0; 16]; TILE_ROWS]; RING]);
-            Some(PanelTiles { steps, copied, sums, _tiles: Tiles::new(amx, configuration) })
+            // SAFETY: they live for one task of a product, which calls no other.
+            let tiles = unsafe { Tiles::new(amx, configuration) };
+            Some(PanelTiles { steps, copied, sums, _tiles: tiles })
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
