@@ -6,18 +6,24 @@ use crate::{
     Isa,
     simd::{Simd, Step, dispatch},
 };
+#[cfg(target_arch = "x86_64")]
+use crate::{arch::Amx, quant::panel_tiles};
 
 /// Sums that are under way at a time: more than any latency needs, fewer than there are registers.
 const SUMS: usize = 12;
 
 /// Multiplies bytes that wait in the first-level cache and adds them in 32 bits, as products of rounded weights and
 /// activations do, and gives back how many operations that were (a multiplication and an addition are two). On AVX2
-/// weights of four bits, which are added in 16 bits at first, could do more, and so could matrix tiles.
+/// weights of four bits, which are added in 16 bits at first, could do more. On matrix tiles all are zero, which takes them as long.
 ///
 /// # Panics
 ///
 /// If this CPU lacks the instruction set; one of another architecture runs as portable code.
 pub fn measure_byte_peak(isa: Isa, rounds: usize) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if let (Isa::Amx, Some(amx)) = (isa, Amx::new()) {
+        return panel_tiles::peak(amx, rounds);
+    }
     byte_products(isa, rounds)
 }
 

@@ -125,6 +125,27 @@ impl PanelTiles {
     }
 }
 
+/// See [`crate::measure_byte_peak`]: whole tiles of zeros, into four tiles of sums, so that none waits for another.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn peak(amx: Amx, rounds: usize) -> u64 {
+    static WHOLE: Configuration = Configuration::new([[SIDE as u8, 64]; 8]);
+    // SAFETY: they live for this measurement, which calls nobody.
+    let _tiles = unsafe { Tiles::new(amx, &WHOLE) };
+    for _ in 0..rounds {
+        // SAFETY: tiles are configured, and their shapes fit each other.
+        unsafe {
+            asm!(
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm1, tmm5, tmm6",
+                "tdpbssd tmm2, tmm4, tmm7",
+                "tdpbssd tmm3, tmm5, tmm7",
+                options(nostack, nomem, preserves_flags),
+            );
+        }
+    }
+    (rounds * 4 * SIDE * SIDE * 64 * 2) as u64
+}
+
 /// What tiles read of a super-block of sixteen weight rows.
 pub(crate) trait Steps {
     fn steps(&self) -> &[Step; 64];
