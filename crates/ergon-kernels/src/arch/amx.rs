@@ -125,6 +125,9 @@ impl Configuration {
     }
 }
 
+/// Eight whole tiles.
+pub(crate) static WHOLE: Configuration = Configuration::new([[SIDE as u8, 64]; 8]);
+
 /// The tiles of this thread, configured for as long as the value lives.
 pub(crate) struct Tiles {
     /// They are this thread's.

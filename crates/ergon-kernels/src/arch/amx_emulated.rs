@@ -173,10 +173,7 @@ impl Registers {
                     unsafe { from.copy_to_nonoverlapping(row_at(row) as *mut u8, bytes) };
                 }
             }
-            Instruction::BytesProduct { sums, a, b } => self.product(sums, a, b, |sum, a, b| {
-                let products = a.into_iter().zip(b).map(|(a, b)| i32::from(a as i8) * i32::from(b as i8));
-                products.fold(sum as i32, i32::wrapping_add) as u32
-            }),
+            Instruction::BytesProduct { sums, a, b } => self.bytes_product(sums, a, b),
             Instruction::Bf16Product { sums, a, b } => self.bf16_product(sums, a, b),
         }
     }
@@ -195,14 +192,16 @@ impl Registers {
         [rows, b[0], columns / 4]
     }
 
-    fn product(&mut self, sums: usize, a: usize, b: usize, add: impl Fn(u32, [u8; 4], [u8; 4]) -> u32) {
+    fn bytes_product(&mut self, sums: usize, a: usize, b: usize) {
         let [rows, depth, columns] = self.product_shape(sums, a, b);
         for row in 0..rows {
             for k in 0..depth {
                 for column in 0..columns {
                     let (x, y) = (word(&self.tiles[a], row, k), word(&self.tiles[b], k, column));
-                    let sum = u32::from_le_bytes(word(&self.tiles[sums], row, column));
-                    set_word(&mut self.tiles[sums], row, column, add(sum, x, y));
+                    let products = x.into_iter().zip(y).map(|(x, y)| i32::from(x as i8) * i32::from(y as i8));
+                    let before = i32::from_le_bytes(word(&self.tiles[sums], row, column));
+                    let sum = products.fold(before, i32::wrapping_add);
+                    set_word(&mut self.tiles[sums], row, column, sum as u32);
                 }
             }
         }

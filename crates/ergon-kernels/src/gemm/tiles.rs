@@ -27,7 +27,7 @@ use super::Write;
 use super::kernel::{Line, Operands, Output, Packed};
 use crate::arch::{
     Amx,
-    amx::{Configuration, SIDE, Tiles, load, store, zero},
+    amx::{SIDE, Tiles, WHOLE, load, store, zero},
 };
 use core::arch::asm;
 use core::arch::x86_64::{
@@ -35,9 +35,6 @@ use core::arch::x86_64::{
     _mm512_unpackhi_epi64, _mm512_unpacklo_epi32, _mm512_unpacklo_epi64,
 };
 use core::mem::MaybeUninit;
-
-/// Tiles of sums, of `a` and of `b` are whole ones.
-static CONFIGURATION: Configuration = Configuration::new([[SIDE as u8, 64]; 8]);
 
 /// Squares of a row panel that are turned at once: two panels of them are 32 KiB.
 const CHUNK: usize = 16;
@@ -271,7 +268,7 @@ impl Corner<'_, '_> {
 fn tiles() -> Tiles {
     let amx = Amx::new().expect("this arithmetic is given out only where there are tiles");
     // SAFETY: they live for one product, which calls no other.
-    unsafe { Tiles::new(amx, &CONFIGURATION) }
+    unsafe { Tiles::new(amx, &WHOLE) }
 }
 
 /// The strips of two panels from line `first` on; the second is the first again where there is no other.

@@ -129,10 +129,7 @@ pub(super) fn dot<S: Simd, F: Scaled256, const P: usize, const N: usize>(
     for panel in &mut panels {
         *panel = &panel[..blocks];
     }
-    let mut rows = [&x[0].by_256[..blocks]; N];
-    for n in 1..N {
-        rows[n] = &x[n].by_256[..blocks];
-    }
+    let rows = rows_of(&x, blocks);
     let (mut sums, mut minima) = ([[s.zero(); N]; P], [[s.zero(); N]; P]);
     for index in 0..blocks {
         let (mut w, mut x) = ([&panels[0][index]; P], [&rows[0][index]; N]);
@@ -158,6 +155,16 @@ pub(super) fn dot<S: Simd, F: Scaled256, const P: usize, const N: usize>(
         }
     }
     sums
+}
+
+/// The activation rows, as long as a panel.
+#[inline(always)]
+fn rows_of<'a, const N: usize>(x: &[ActRow<'a>; N], blocks: usize) -> [&'a [Act256]; N] {
+    let mut rows = [&x[0].by_256[..blocks]; N];
+    for n in 1..N {
+        rows[n] = &x[n].by_256[..blocks];
+    }
+    rows
 }
 
 /// Adds the brackets of a block, of which the first is given, times their factors to their running sums.
@@ -313,20 +320,13 @@ pub(super) fn tile_dot<S: Simd, F: Scaled256, const K: usize>(
     panel: &[Block],
     x: &[ActRow; TILE_ROWS],
 ) -> [S::F32; TILE_ROWS] {
-    let mut rows = [&x[0].by_256[..panel.len()]; TILE_ROWS];
-    for n in 1..TILE_ROWS {
-        rows[n] = &x[n].by_256[..panel.len()];
-    }
+    let rows = rows_of(x, panel.len());
     let mut groups = TileProducts::<_, _, K>::new(tiles, panel, rows);
     let (mut sums, mut minima) = ([s.zero(); TILE_ROWS], [s.zero(); TILE_ROWS]);
     for (index, w) in panel.iter().enumerate() {
-        let mut x = [&rows[0][index]; TILE_ROWS];
-        for n in 1..TILE_ROWS {
-            x[n] = &rows[n][index];
-        }
         let products = tile_products::<S, F, K>(s, &mut groups, w);
         for n in 0..TILE_ROWS {
-            add_block::<S, F>(s, products[n], w, x[n], (&mut sums[n], &mut minima[n]));
+            add_block::<S, F>(s, products[n], w, &rows[n][index], (&mut sums[n], &mut minima[n]));
         }
     }
     for n in 0..TILE_ROWS {

@@ -94,10 +94,7 @@ pub(super) fn dot<S: Simd, F: Scaled32, const P: usize, const N: usize>(
     for panel in &mut panels {
         *panel = &panel[..supers];
     }
-    let mut rows = [&x[0].by_32[..supers]; N];
-    for n in 1..N {
-        rows[n] = &x[n].by_32[..supers];
-    }
+    let rows = rows_of(&x, supers);
     let (mut sums, mut minima) = ([[[s.zero(); N]; P]; 8], [[[s.zero(); N]; P]; 8]);
     for index in 0..supers {
         for j in 0..8 {
@@ -143,10 +140,7 @@ pub(super) fn tile_dot<S: Simd, F: Scaled32>(
     panel: &[Super],
     x: &[ActRow; TILE_ROWS],
 ) -> [S::F32; TILE_ROWS] {
-    let mut rows = [&x[0].by_32[..panel.len()]; TILE_ROWS];
-    for n in 1..TILE_ROWS {
-        rows[n] = &x[n].by_32[..panel.len()];
-    }
+    let rows = rows_of(x, panel.len());
     let mut groups = TileProducts::<_, _, STEPS>::new(tiles, panel, rows);
     let (mut sums, mut minima) = ([[s.zero(); TILE_ROWS]; 8], [[s.zero(); TILE_ROWS]; 8]);
     for (index, w) in panel.iter().enumerate() {
@@ -168,6 +162,16 @@ pub(super) fn tile_dot<S: Simd, F: Scaled32>(
         out[n] = total(s, all);
     }
     out
+}
+
+/// The activation rows, as long as a panel.
+#[inline(always)]
+fn rows_of<'a, const N: usize>(x: &[ActRow<'a>; N], supers: usize) -> [&'a [Act32]; N] {
+    let mut rows = [&x[0].by_32[..supers]; N];
+    for n in 1..N {
+        rows[n] = &x[n].by_32[..supers];
+    }
+    rows
 }
 
 /// Adds the product of integers of block `j`, times its scale, and the minimum to their running sums.

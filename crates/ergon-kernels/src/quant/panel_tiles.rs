@@ -31,7 +31,7 @@ use crate::Isa;
 #[cfg(target_arch = "x86_64")]
 use crate::arch::{
     Amx,
-    amx::{Configuration, SIDE, Tiles, load, store, zero},
+    amx::{Configuration, SIDE, Tiles, WHOLE, load, store, zero},
 };
 use crate::simd::Step;
 
@@ -128,7 +128,6 @@ impl PanelTiles {
 /// See [`crate::measure_byte_peak`]: whole tiles of zeros, into four tiles of sums, so that none waits for another.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn peak(amx: Amx, rounds: usize) -> u64 {
-    static WHOLE: Configuration = Configuration::new([[SIDE as u8, 64]; 8]);
     // SAFETY: they live for this measurement, which calls nobody.
     let _tiles = unsafe { Tiles::new(amx, &WHOLE) };
     for _ in 0..rounds {
