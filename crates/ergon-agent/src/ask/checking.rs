@@ -96,7 +96,12 @@ pub(super) fn model_written(
     text: &str,
     files: Option<Vec<String>>,
 ) -> Result<Vec<Citation>, DocumentsError> {
-    let found = library.search(text, &Filter { files, author: Author::Model }, MODEL_WRITTEN)?;
+    let mut found = Vec::new();
+    for one in library.search(text, &Filter { files, author: Author::Model }, MODEL_WRITTEN)? {
+        if library.is_current(&one.document)? {
+            found.push(one);
+        }
+    }
     let citation = |found: &crate::documents::Found| {
         let cut = found.document.sentences.get(found.sentence)?;
         Some(Citation {

@@ -13,12 +13,12 @@ pub enum DocumentsError {
         /// What the system says.
         reason: String,
     },
-    /// The place named for the index cannot be written.
-    #[error("cannot keep the index in {}: {reason}; name a folder that can be written", path.display())]
+    /// The place named for the index cannot be written, or holds what is none of ours.
+    #[error("cannot keep the index in {}: {reason}; name a new or an empty folder that can be written", path.display())]
     Place {
         /// Where the index was to be kept.
         path: PathBuf,
-        /// What the system says.
+        /// What the system says, or what lies there.
         reason: String,
     },
     /// The index failed while it was used, and was no damage that a rebuild cures.

@@ -75,14 +75,25 @@ pub struct ReadLimits {
     pub file_bytes: u64,
     /// Pages of a PDF; those after it are not read.
     pub pdf_pages: u32,
-    /// Bytes of text taken from a file that holds more than text; the rest is not read.
+    /// Bytes of text taken from a file that holds more than text. Of HTML the rest is not read, a PDF is skipped.
     pub text_bytes: usize,
+    /// Bytes that a stream of a PDF may unfold to; a file with a larger one is skipped.
+    pub pdf_stream_bytes: usize,
+    /// Bytes that the drawing of a page of a PDF may unfold to, with the forms it draws; a file with a larger one is skipped.
+    pub pdf_page_bytes: usize,
     /// Seconds after which a PDF is given up.
     pub pdf_seconds: u64,
 }
 
 impl Default for ReadLimits {
     fn default() -> ReadLimits {
-        ReadLimits { file_bytes: 64 << 20, pdf_pages: 5_000, text_bytes: 32 << 20, pdf_seconds: 60 }
+        ReadLimits {
+            file_bytes: 64 << 20,
+            pdf_pages: 5_000,
+            text_bytes: 32 << 20,
+            pdf_stream_bytes: 64 << 20,
+            pdf_page_bytes: 16 << 20,
+            pdf_seconds: 60,
+        }
     }
 }

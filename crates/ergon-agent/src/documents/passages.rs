@@ -66,7 +66,7 @@ impl Retrieved {
     }
 }
 
-/// The sentences that speak most about `query`.
+/// The sentences that speak most about `query`, from files that still hold what was indexed.
 pub fn retrieve(library: &Library, query: &str, filter: &Filter) -> Result<Retrieved, DocumentsError> {
     let found = library.search(query, filter, CANDIDATES)?;
     let texts: Vec<&str> = found.iter().map(|found| found.document.sentence(found.sentence)).collect();
@@ -74,7 +74,7 @@ pub fn retrieve(library: &Library, query: &str, filter: &Filter) -> Result<Retri
     let mut around: Vec<(Rc<Document>, usize)> = Vec::new();
     for index in merged(&ranked(query, &found, &texts), found.len()).into_iter().take(BEST) {
         let Some(found) = found.get(index) else { continue };
-        if instructs(found.document.sentence(found.sentence)) {
+        if instructs(found.document.sentence(found.sentence)) || !library.is_current(&found.document)? {
             continue;
         }
         retrieved.add(&found.document, found.sentence);

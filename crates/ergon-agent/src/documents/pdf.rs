@@ -1,23 +1,38 @@
 //! The text layer of a PDF.
 //!
-//! The parsers of PDF files panic on some damaged ones, and cannot be bounded in time from inside. So a file is read on a
-//! thread of its own: a panic ends that thread and becomes a reason, a thread that takes too long is left behind (it ends
-//! with the process), and its own stack keeps deep nesting away from ours. A compressed stream can still unfold to more
-//! memory than the limits say while it is read; only the text that comes out is bounded.
+//! The parsers of PDF files panic on some damaged ones, go as deep as a file nests, keep whatever it unfolds to, and cannot
+//! be stopped from inside. So a file is read on a thread of its own: a panic ends that thread and becomes a reason, and a thread
+//! that takes too long or is no longer wanted is left behind (it ends with the process, mostly earlier). Stack and memory
+//! have no such border: what would use them up is looked for first, in the bytes (`raw`), in fonts and in what a page
+//! draws, and a file that holds it is refused.
+
+mod drawing;
+mod fonts;
+mod raw;
+mod unfold;
 
 use std::{
-    panic,
-    sync::mpsc::{self, RecvTimeoutError},
+    collections::BTreeSet,
+    fmt, panic,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use pdf_extract::{Document as Pdf, Object, PlainTextOutput, output_doc_page};
+use pdf_extract::{
+    ConvertToFmt, Dictionary, Document as Pdf, Object, ObjectId, PlainTextOutput, output_doc_page,
+};
 
 use super::{READER_THREAD, ReadLimits};
 
 /// Stack of the reading thread.
 const STACK_BYTES: usize = 64 << 20;
+/// How often a waiting reader looks whether the work shall end.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// What a PDF says.
 #[derive(Debug)]
@@ -30,13 +45,14 @@ pub(super) struct Text {
     pub(super) info: Vec<(String, String)>,
 }
 
-/// Reads the text layer, page by page, pages apart by an empty line.
-pub(super) fn read(bytes: Vec<u8>, limits: &ReadLimits) -> Result<Text, String> {
+/// Reads the text layer, page by page, pages apart by an empty line. Ends soon after `stop` is set.
+pub(super) fn read(bytes: Vec<u8>, limits: &ReadLimits, stop: &AtomicBool) -> Result<Text, String> {
     let (sender, receiver) = mpsc::channel();
-    let limits_there = limits.clone();
+    let (limits_there, gone) = (limits.clone(), Arc::new(AtomicBool::new(false)));
+    let gone_there = Arc::clone(&gone);
     let reading =
         thread::Builder::new().name(READER_THREAD.to_string()).stack_size(STACK_BYTES).spawn(move || {
-            let result = panic::catch_unwind(|| parse(&bytes, &limits_there))
+            let result = panic::catch_unwind(|| parse(bytes, &limits_there, &gone_there))
                 .unwrap_or_else(|_| Err("its PDF structure is damaged".to_string()));
             // Nobody waits any more if this took too long.
             let _ = sender.send(result);
@@ -44,34 +60,70 @@ pub(super) fn read(bytes: Vec<u8>, limits: &ReadLimits) -> Result<Text, String> 
     if let Err(error) = reading {
         return Err(format!("no thread to read it with: {error}"));
     }
-    match receiver.recv_timeout(Duration::from_secs(limits.pdf_seconds)) {
-        Ok(result) => result,
-        Err(RecvTimeoutError::Timeout) => Err(format!("reading it took over {} s", limits.pdf_seconds)),
-        Err(RecvTimeoutError::Disconnected) => Err("its PDF structure is damaged".to_string()),
-    }
+    let begun = Instant::now();
+    let result = loop {
+        match receiver.recv_timeout(PAUSE) {
+            Ok(result) => break result,
+            Err(RecvTimeoutError::Disconnected) => break Err("its PDF structure is damaged".to_string()),
+            Err(RecvTimeoutError::Timeout) if stop.load(Ordering::SeqCst) => {
+                break Err("reading it was interrupted".to_string());
+            }
+            Err(RecvTimeoutError::Timeout) if begun.elapsed().as_secs() >= limits.pdf_seconds => {
+                break Err(format!("reading it took over {} s", limits.pdf_seconds));
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    };
+    gone.store(true, Ordering::SeqCst);
+    result
 }
 
-fn parse(bytes: &[u8], limits: &ReadLimits) -> Result<Text, String> {
-    let mut pdf = Pdf::load_mem(bytes).map_err(|error| format!("not a readable PDF: {error}"))?;
+/// What is said of a part that unfolds to more than a limit.
+fn over(what: &str, limit: usize) -> String {
+    let limit = if limit >= 1 << 20 { format!("{} MiB", limit >> 20) } else { format!("{limit} bytes") };
+    format!("{what} of it unfolds to over {limit}, the limit")
+}
+
+fn parse(mut bytes: Vec<u8>, limits: &ReadLimits, gone: &AtomicBool) -> Result<Text, String> {
+    raw::tame(&mut bytes, limits, gone)?;
+    let mut pdf = Pdf::load_mem(&bytes).map_err(|error| format!("not a readable PDF: {error}"))?;
     if pdf.is_encrypted() && pdf.decrypt("").is_err() {
         return Err("the PDF is encrypted".to_string());
     }
-    let mut text = String::new();
+    fill(&mut pdf, &bytes);
+    drop(bytes);
+    empty(&mut pdf);
+    fonts::check(&pdf, limits.pdf_stream_bytes)?;
+    let mut written = Written { text: String::new(), limit: limits.text_bytes, is_over: false, gone };
     let mut failed = None;
-    for page in pdf.get_pages().into_keys().take(limits.pdf_pages as usize) {
-        let mut piece = String::new();
-        let done = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-            output_doc_page(&pdf, &mut PlainTextOutput::new(&mut piece), page)
-        }));
-        if !matches!(done, Ok(Ok(()))) {
+    for (page, id) in pdf.get_pages().into_iter().take(limits.pdf_pages as usize) {
+        let start = written.text.len();
+        // A page whose drawing makes the look at it panic would do so again.
+        let looked = panic::catch_unwind(panic::AssertUnwindSafe(|| drawing::check(&pdf, id, limits)));
+        let done = match looked {
+            Ok(Err(reason)) => return Err(reason),
+            Ok(Ok(())) => panic::catch_unwind(panic::AssertUnwindSafe(|| {
+                output_doc_page(&pdf, &mut PlainTextOutput::new(&mut written), page).is_ok()
+            })),
+            Err(panicked) => Err(panicked),
+        };
+        if written.is_over {
+            return Err(format!("its text is over {} MiB, the limit", limits.text_bytes >> 20));
+        }
+        if gone.load(Ordering::SeqCst) {
+            return Err("given up".to_string());
+        }
+        if !matches!(done, Ok(true)) {
             failed.get_or_insert(page);
         }
-        text.push_str(piece.trim_end());
-        text.push_str("\n\n");
-        if text.len() > limits.text_bytes {
-            break;
-        }
+        let end = start + written.text[start..].trim_end().len();
+        written.text.truncate(end);
+        written.text.push_str("\n\n");
     }
+    said(&pdf, written.text, failed)
+}
+
+fn said(pdf: &Pdf, mut text: String, failed: Option<u32>) -> Result<Text, String> {
     text.retain(|c| c != '\0');
     text.truncate(text.trim_end().len());
     let shown = text.trim_start();
@@ -81,10 +133,100 @@ fn parse(bytes: &[u8], limits: &ReadLimits) -> Result<Text, String> {
             None => "the PDF has no text layer".to_string(),
         });
     }
-    let info = info(&pdf);
+    let info = info(pdf);
     let value =
         |name: &str| info.iter().find(|(key, _)| key == name).map_or(String::new(), |(_, v)| v.clone());
     Ok(Text { title: value("title"), created: value("creationdate"), text: shown.to_string(), info })
+}
+
+/// Text as it comes, until it is too much or nobody wants it any more.
+struct Written<'w> {
+    text: String,
+    limit: usize,
+    is_over: bool,
+    gone: &'w AtomicBool,
+}
+
+impl fmt::Write for Written<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.is_over |= self.text.len() + text.len() > self.limit;
+        if self.is_over || self.gone.load(Ordering::SeqCst) {
+            return Err(fmt::Error);
+        }
+        self.text.push_str(text);
+        Ok(())
+    }
+}
+
+impl<'w, 'b> ConvertToFmt for &'b mut Written<'w> {
+    type Writer = &'b mut Written<'w>;
+
+    fn convert(self) -> Self::Writer {
+        self
+    }
+}
+
+/// Gives streams their data whose length was taken out of the bytes.
+fn fill(pdf: &mut Pdf, bytes: &[u8]) {
+    if pdf.was_encrypted() {
+        return;
+    }
+    let begin = bytes.windows(5).position(|window| window == b"%PDF-").unwrap_or(0);
+    for object in pdf.objects.values_mut() {
+        let Object::Stream(stream) = object else { continue };
+        let (true, Some(start)) = (stream.content.is_empty(), stream.start_position) else { continue };
+        let from = begin.saturating_add(start);
+        if let Some(data) = raw::data_end(bytes, from).and_then(|to| bytes.get(from..to)) {
+            stream.set_content(data.to_vec());
+        }
+    }
+}
+
+/// Empties streams that hold no text and that the library would unfold nevertheless, images first of all.
+fn empty(pdf: &mut Pdf) {
+    let mut unread: BTreeSet<ObjectId> = BTreeSet::new();
+    for object in pdf.objects.values() {
+        visit(object, &mut |key, value| {
+            if let (b"ICCBased" | b"FontFile2", Ok(id)) = (key, value.as_reference()) {
+                unread.insert(id);
+            }
+        });
+    }
+    for (id, object) in &mut pdf.objects {
+        let Object::Stream(stream) = object else { continue };
+        let says = |key: &[u8], name: &[u8]| {
+            stream.dict.get(key).and_then(Object::as_name).is_ok_and(|found| found == name)
+        };
+        if unread.contains(id)
+            || says(b"Subtype", b"Image")
+            || says(b"Type", b"EmbeddedFile")
+            || stream.dict.has(b"FunctionType")
+        {
+            stream.dict.remove(b"Filter");
+            stream.set_content(Vec::new());
+        }
+    }
+}
+
+/// Every entry of the dictionaries in an object; of arrays that begin with a name, what follows it under that name.
+fn visit(object: &Object, told: &mut dyn FnMut(&[u8], &Object)) {
+    let dictionary = match object {
+        Object::Dictionary(dictionary) => dictionary,
+        Object::Stream(stream) => &stream.dict,
+        Object::Array(items) => {
+            let name = items.first().and_then(|first| first.as_name().ok()).unwrap_or(b"");
+            for item in items {
+                told(name, item);
+                visit(item, told);
+            }
+            return;
+        }
+        _ => return,
+    };
+    for (key, value) in dictionary {
+        told(key, value);
+        visit(value, told);
+    }
 }
 
 /// The document's own information, names in lower case.
@@ -101,7 +243,7 @@ fn info(pdf: &Pdf) -> Vec<(String, String)> {
         .collect()
 }
 
-fn dictionary<'p>(pdf: &'p Pdf, object: &'p Object) -> Option<&'p pdf_extract::Dictionary> {
+fn dictionary<'p>(pdf: &'p Pdf, object: &'p Object) -> Option<&'p Dictionary> {
     match object {
         Object::Dictionary(dictionary) => Some(dictionary),
         Object::Reference(id) => pdf.get_dictionary(*id).ok(),

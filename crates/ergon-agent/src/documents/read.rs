@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::Path,
+    sync::atomic::AtomicBool,
 };
 
 use ergon_types::Source;
@@ -21,20 +22,21 @@ const MAX_SIDECAR_BYTES: u64 = 64 << 10;
 pub(super) struct Raw {
     pub(super) bytes: Vec<u8>,
     sidecars: Vec<(bool, Vec<u8>)>,
-    sha256: String,
+    pub(super) sha256: String,
     /// Changes when any of the bytes do.
     pub(super) digest: u64,
 }
 
 /// Reads a file's bytes, or says why not. Nothing of this depends on what the bytes mean.
 pub(super) fn bytes(entry: &Entry, limits: &ReadLimits) -> Result<Raw, String> {
-    if entry.bytes > limits.file_bytes {
-        return Err(format!("{} MiB, over the limit of {} MiB", entry.bytes >> 20, limits.file_bytes >> 20));
+    if entry.traits.bytes > limits.file_bytes {
+        let mib = entry.traits.bytes >> 20;
+        return Err(format!("{mib} MiB, over the limit of {} MiB", limits.file_bytes >> 20));
     }
     let bytes =
         bounded(&entry.path, limits.file_bytes).map_err(|error| format!("cannot be read: {error}"))?;
     let mut sidecars = Vec::new();
-    for (path, _, _) in &entry.sidecars {
+    for (path, _) in &entry.sidecars {
         let content = bounded(path, MAX_SIDECAR_BYTES)
             .map_err(|error| format!("{} beside it cannot be read: {error}", path.display()))?;
         sidecars.push((path.extension().is_some_and(|ending| ending == "json"), content));
@@ -64,12 +66,14 @@ pub(super) fn head(hash: &[u8]) -> u64 {
     hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
-/// What the bytes say, or why they say nothing. The same bytes, name and time give the same document.
+/// What the bytes say, or why they say nothing. The same bytes, name and time give the same document, unless `stop` is set
+/// meanwhile.
 pub(super) fn document(
     entry: &Entry,
     raw: Raw,
     limits: &ReadLimits,
     sidecar: Option<MarksReader>,
+    stop: &AtomicBool,
 ) -> Result<Document, String> {
     let kind = Kind::of(&entry.file);
     let mut marks = Marks::default();
@@ -85,7 +89,7 @@ pub(super) fn document(
     }
     let text = match kind {
         Kind::Pdf => {
-            let pdf = pdf::read(raw.bytes, limits)?;
+            let pdf = pdf::read(raw.bytes, limits, stop)?;
             pdf.info.iter().for_each(|(name, value)| marks.take(name, value));
             marks.take("creationdate", &pdf.created);
             marks.take("title", &pdf.title);
@@ -103,8 +107,9 @@ pub(super) fn document(
     if !text.chars().any(char::is_alphanumeric) {
         return Err("it holds no text".to_string());
     }
-    let date =
-        marks.date.unwrap_or_else(|| marks::date_of_seconds(entry.modified_ns.div_euclid(1_000_000_000)));
+    let date = marks
+        .date
+        .unwrap_or_else(|| marks::date_of_seconds(entry.traits.modified_ns.div_euclid(1_000_000_000)));
     Ok(Document {
         source: Source {
             file: entry.file.clone(),

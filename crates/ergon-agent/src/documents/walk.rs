@@ -18,11 +18,20 @@ pub(super) struct Entry {
     /// Path relative to the folder, with `/`.
     pub(super) file: String,
     pub(super) path: PathBuf,
+    pub(super) traits: Traits,
+    /// Files beside it that describe it.
+    pub(super) sidecars: Vec<(PathBuf, Traits)>,
+}
+
+/// What the system says of a file without reading it. Times are nanoseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Traits {
     pub(super) bytes: u64,
-    /// Nanoseconds since 1970.
     pub(super) modified_ns: i64,
-    /// Files beside it that describe it: path, bytes, time.
-    pub(super) sidecars: Vec<(PathBuf, u64, i64)>,
+    /// When the system last changed anything about it, which no program can set; 0 where it does not say.
+    pub(super) changed_ns: i64,
+    /// Its number in the file system, another one after it was replaced; 0 where there is none.
+    pub(super) number: u64,
 }
 
 /// The files below `root`, sorted by name, and what was left out. Names that begin with a point are left out silently, and
@@ -115,8 +124,7 @@ impl Walk {
             Ok(metadata) if metadata.is_file() => self.found.push(Entry {
                 file,
                 path: path.to_path_buf(),
-                bytes: metadata.len(),
-                modified_ns: modified_ns(&metadata),
+                traits: Traits::of(&metadata),
                 sidecars: Vec::new(),
             }),
             Ok(_) => self.skip(&file, "not a regular file".to_string()),
@@ -138,7 +146,7 @@ impl Walk {
         }
         for (index, owner) in &owners {
             let sidecar = &self.found[*index];
-            let sidecar = (sidecar.path.clone(), sidecar.bytes, sidecar.modified_ns);
+            let sidecar = (sidecar.path.clone(), sidecar.traits);
             self.found[*owner].sidecars.push(sidecar);
         }
         let sidecars: HashSet<usize> = owners.into_iter().map(|(index, _)| index).collect();
@@ -149,6 +157,24 @@ impl Walk {
         });
         self.skipped.sort_by(|a, b| a.file.cmp(&b.file));
         (self.found, self.skipped)
+    }
+}
+
+impl Traits {
+    #[cfg(unix)]
+    fn of(metadata: &fs::Metadata) -> Traits {
+        use std::os::unix::fs::MetadataExt;
+        Traits {
+            bytes: metadata.len(),
+            modified_ns: modified_ns(metadata),
+            changed_ns: metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec()),
+            number: metadata.ino(),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(metadata: &fs::Metadata) -> Traits {
+        Traits { bytes: metadata.len(), modified_ns: modified_ns(metadata), changed_ns: 0, number: 0 }
     }
 }
 

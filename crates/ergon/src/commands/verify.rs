@@ -7,11 +7,12 @@ use ergon_gate::evidence::EvidenceLimits;
 use ergon_types::{Claim, Verdict};
 use serde_json::json;
 
-use super::evidence::{self, Page, Paint, Row, SkippedJson, Told, claim_json, verdict_name};
+use super::evidence::{self, Page, Paint, Report, Row, SkippedJson, Told, claim_json, verdict_name};
 use crate::{args::VerifyArgs, interrupt::Interrupt, output, progress};
 
 pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
     let interrupt = Interrupt::install()?;
+    let report = Report::prepare(args.documents.html.as_ref())?;
     let library = evidence::open(&args.documents, args.claims.as_ref(), &interrupt)?;
     let requests: Vec<Request> = rows(args, &library)?
         .into_iter()
@@ -24,18 +25,25 @@ pub(crate) fn run(args: &VerifyArgs) -> anyhow::Result<()> {
         });
     bar.finish_and_clear();
     let examined = examined.map_err(evidence::interrupted)?;
-    if let Some(path) = &args.documents.html {
-        evidence::write_report(path, &page(&examined, &library))?;
+    evidence::tell_changed(&library);
+    let printed = print(args, &examined, &library);
+    // Whether anybody still reads what was printed is nothing to the report.
+    if let Some(report) = report {
+        report.write(&page(&examined, &library))?;
     }
-    if args.documents.json {
-        let claims: Vec<_> = examined.iter().map(|examined| claim_json(examined, &library)).collect();
-        return output::write_json(&json!({
-            "generated_by": evidence::generated_by("verify"),
-            "claims": claims,
-            "skipped": SkippedJson::all(library.skipped()),
-        }));
+    printed
+}
+
+fn print(args: &VerifyArgs, examined: &[Examined], library: &Library) -> anyhow::Result<()> {
+    if !args.documents.json {
+        return output::write_stdout(&text(examined, library));
     }
-    output::write_stdout(&text(&examined, &library))
+    let claims: Vec<_> = examined.iter().map(|examined| claim_json(examined, library)).collect();
+    output::write_json(&json!({
+        "generated_by": evidence::generated_by("verify"),
+        "claims": claims,
+        "skipped": SkippedJson::all(&library.skipped()),
+    }))
 }
 
 fn rows(args: &VerifyArgs, library: &Library) -> anyhow::Result<Vec<Row>> {

@@ -6,6 +6,7 @@
 
 mod asking;
 mod endpoint;
+mod files;
 mod indexing;
 mod lies;
 // Tiny checkpoints are made as for the other commands.

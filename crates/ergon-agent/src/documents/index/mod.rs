@@ -2,8 +2,11 @@
 //!
 //! A change is one commit of the search library: it is there as a whole or not at all, whenever the process dies. Whoever
 //! changes the index holds a lock that the system frees when its holder ends; whoever only searches needs none. Every open
-//! checks the checksum of every file, and what is damaged is built again from the documents.
+//! checks the checksum of every file, and what is damaged, or was not built in its folder, is built again from the documents. The
+//! files that are cited are read again before they are.
 
+mod current;
+mod home;
 mod opening;
 mod schema;
 mod search;
@@ -22,6 +25,7 @@ use std::{
 use tantivy::Searcher;
 
 use super::{Document, DocumentsError, MarksReader, ReadLimits, Skipped, walk::walk};
+use current::Current;
 use opening::Opening;
 use store::Opened;
 
@@ -49,6 +53,11 @@ pub struct LibraryOptions {
 pub enum Progress {
     /// Another process changes the index.
     Waiting,
+    /// The index cannot be kept where it usually is.
+    Elsewhere {
+        /// What is in the way.
+        why: String,
+    },
     /// The index was damaged and is built again.
     Rebuilding {
         /// What was wrong.
@@ -116,6 +125,7 @@ pub struct Library {
     updated: Updated,
     files: usize,
     cache: RefCell<HashMap<u64, Rc<Document>>>,
+    current: Current,
 }
 
 impl Library {
@@ -128,7 +138,9 @@ impl Library {
         let home = options.home.clone().unwrap_or_else(|| root.join(".ergon"));
         let except: Vec<PathBuf> = options.except.iter().cloned().chain([home.clone()]).collect();
         let (entries, skipped) = walk(root, &except)?;
-        let (place, opened, unread, updated) = Opening { entries, options }.open(home, report)?;
+        let opening = Opening { entries, options };
+        let (place, opened, unread, updated) = opening.open(home, report)?;
+        let current = Current::new(opening.entries, options.limits.clone());
         let mut library = Library {
             searcher: opened.searcher(),
             opened,
@@ -137,17 +149,20 @@ impl Library {
             updated,
             files: 0,
             cache: RefCell::default(),
+            current,
         };
         library.skipped.extend(unread);
         let without_document = library.records().map_err(|error| library.failed(&error))?;
         library.skipped.extend(without_document);
-        library.skipped.sort_by(|a, b| a.file.cmp(&b.file));
         Ok(library)
     }
 
-    /// Files that gave no document, by name.
-    pub fn skipped(&self) -> &[Skipped] {
-        &self.skipped
+    /// Files that gave no document, and those that were found changed while the library was used, by name.
+    pub fn skipped(&self) -> Vec<Skipped> {
+        let mut skipped = self.skipped.clone();
+        skipped.extend(self.changed());
+        skipped.sort_by(|a, b| a.file.cmp(&b.file));
+        skipped
     }
 
     /// Where the index is kept.

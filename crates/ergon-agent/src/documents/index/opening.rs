@@ -3,16 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    LibraryOptions, Place, Progress, Updated, stamps,
+    LibraryOptions, Place, Progress, Updated,
+    home::{self, FOLDER, LOCK, STAMPS},
+    stamps,
     store::{self, Lock, Opened},
     update::{self, Outcome, Plan},
 };
 use crate::documents::{DocumentsError, Skipped, walk::Entry};
-
-/// Name of the folder that holds the index, inside the place named for it.
-const FOLDER: &str = "index";
-const LOCK: &str = "lock";
-const STAMPS: &str = "stamps";
 
 /// A folder's files, about to be opened.
 pub(super) struct Opening<'o> {
@@ -33,13 +30,13 @@ impl Opening<'_> {
         let mut homes = vec![home];
         homes.extend(self.options.fallback.clone().filter(|_| self.options.home.is_none()));
         for home in homes {
-            match store::prepare(&home) {
+            match home::prepare(&home, self.options.home.is_some()) {
                 Ok(()) => return self.on_disk(&home, report),
                 // A place that was asked for is not silently another one.
-                Err(error) if self.options.home.is_some() => {
-                    return Err(DocumentsError::Place { path: home, reason: error.to_string() });
+                Err(unfit) if self.options.home.is_some() => {
+                    return Err(DocumentsError::Place { path: home, reason: unfit.to_string() });
                 }
-                Err(_) => {}
+                Err(unfit) => report(Progress::Elsewhere { why: unfit.to_string() }),
             }
         }
         self.in_memory(report)
@@ -55,13 +52,15 @@ impl Opening<'_> {
         let _lock = self.lock(home, report)?;
         // Only the holder of the lock may say that what it sees is damage and no change under way.
         let begun = folder.exists();
-        let opened = match store::open(&folder) {
+        let opened = match opened_here(home, &folder) {
             Ok(opened) => opened,
             Err(why) => {
                 if begun {
                     report(Progress::Rebuilding { why });
                 }
-                store::begin(&folder).map_err(&failed)?
+                let opened = store::begin(&folder).map_err(&failed)?;
+                home::renew_mark(home).map_err(&failed)?;
+                opened
             }
         };
         let manifest = opened.manifest().map_err(|error| failed(error.to_string()))?;
@@ -84,7 +83,7 @@ impl Opening<'_> {
 
     /// The index if it is whole and says what the folder says; needs no lock.
     fn unchanged(&self, home: &Path, folder: &Path) -> Option<Opened> {
-        let opened = store::open(folder).ok()?;
+        let opened = opened_here(home, folder).ok()?;
         let manifest = opened.manifest().ok()?;
         let stamps = stamps::read(&home.join(STAMPS));
         Plan::new(&self.entries, &manifest, &stamps).is_empty().then_some(opened)
@@ -114,5 +113,13 @@ impl Opening<'_> {
                 Ok((Place::Memory, opened, unread, updated))
             }
         }
+    }
+}
+
+/// Opens the index if it is whole and was built in this folder.
+fn opened_here(home: &Path, folder: &Path) -> Result<Opened, String> {
+    match home::is_made_here(home) {
+        true => store::open(folder),
+        false => Err("it was not built in this folder".to_string()),
     }
 }

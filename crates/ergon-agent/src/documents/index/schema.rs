@@ -9,7 +9,7 @@ use tantivy::{
 use crate::documents::terms::Words;
 
 /// Goes with every commit: an index of another version is built again. Raise it when reading, cutting or fields change.
-pub(super) const VERSION: &str = "ergon documents 1";
+pub(super) const VERSION: &str = "ergon documents 2";
 const TOKENIZER: &str = "ergon";
 
 /// The fields by name.

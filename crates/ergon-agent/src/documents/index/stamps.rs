@@ -1,35 +1,44 @@
-//! Which bytes a file held when it had which size and time: what spares reading files that did not change. The file is a
+//! Which bytes a file held when it had which size, times and number: what spares reading files that did not change. The file is a
 //! convenience: without it, or with a damaged one, every file is read again and nothing else is different.
 
 use std::{collections::HashMap, fs, io::Write, path::Path};
 
 use sha2::{Digest, Sha256};
 
-use crate::documents::{read::head, walk::Entry};
+use super::home::STAMPS_NEW;
+use crate::documents::{
+    read::head,
+    walk::{Entry, Traits},
+};
 
 /// Stamps of files younger than this are not kept: a second change within the clock's resolution would go unseen.
 const SETTLED_NS: i64 = 2_000_000_000;
-const BEGIN: &[u8; 8] = b"ergonst1";
+const BEGIN: &[u8; 8] = b"ergonst2";
 
 /// Of each file by key: its stamp, and the digest of its bytes.
 pub(super) type Stamps = HashMap<u64, (u64, u64)>;
 
-/// Size and time of a file and of what describes it, as a number.
+/// What the system says of a file and of what describes it, as a number.
 pub(super) fn stamp(entry: &Entry) -> u64 {
     let mut hash = Sha256::new();
-    let mut add = |bytes: u64, time: i64| {
-        hash.update(bytes.to_le_bytes());
-        hash.update(time.to_le_bytes());
-    };
-    add(entry.bytes, entry.modified_ns);
-    entry.sidecars.iter().for_each(|(_, bytes, time)| add(*bytes, *time));
+    for traits in traits(entry) {
+        hash.update(traits.bytes.to_le_bytes());
+        hash.update(traits.modified_ns.to_le_bytes());
+        hash.update(traits.changed_ns.to_le_bytes());
+        hash.update(traits.number.to_le_bytes());
+    }
     head(&hash.finalize())
+}
+
+fn traits(entry: &Entry) -> impl Iterator<Item = &Traits> {
+    [&entry.traits].into_iter().chain(entry.sidecars.iter().map(|(_, traits)| traits))
 }
 
 /// Whether a change made now would change the stamp.
 pub(super) fn is_settled(entry: &Entry, now_ns: i64) -> bool {
-    let times = entry.sidecars.iter().map(|(_, _, time)| *time).chain([entry.modified_ns]);
-    times.into_iter().all(|time| now_ns.saturating_sub(time) > SETTLED_NS)
+    traits(entry)
+        .flat_map(|traits| [traits.modified_ns, traits.changed_ns])
+        .all(|time| now_ns.saturating_sub(time) > SETTLED_NS)
 }
 
 /// What was kept; nothing if the file is missing or damaged.
@@ -57,8 +66,12 @@ pub(super) fn write(path: &Path, stamps: &Stamps) -> std::io::Result<()> {
     }
     let sum = Sha256::digest(&bytes);
     bytes.extend_from_slice(&sum);
-    let beside = path.with_extension("new");
-    let mut file = fs::File::create(&beside)?;
+    let beside = path.with_file_name(STAMPS_NEW);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = fs::File::options().write(true).create_new(true).open(&beside)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     fs::rename(&beside, path)

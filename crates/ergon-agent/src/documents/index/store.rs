@@ -1,4 +1,4 @@
-//! The index on disk: opened if it is whole, thrown away and begun anew if it is not.
+//! The index on disk: opened if it is whole, its files removed and begun anew if it is not.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,10 @@ use std::{
 
 use tantivy::{Index, IndexReader, ReloadPolicy, Searcher, directory::MmapDirectory};
 
-use super::schema::{self, Fields, VERSION};
+use super::{
+    home,
+    schema::{self, Fields, VERSION},
+};
 use crate::documents::READER_THREAD;
 
 /// How often a taken lock is asked for again.
@@ -82,13 +85,24 @@ fn reading(index: Index, fields: Fields) -> tantivy::Result<Opened> {
     Ok(Opened { index, reader, fields })
 }
 
-/// Throws away what lies in `folder` and begins an empty index there.
-pub(super) fn begin(folder: &Path) -> Result<Opened, String> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.to_string()),
-        _ => {}
+/// Removes the files of an index from `folder`, and no others.
+pub(super) fn clear(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_str().is_some_and(home::is_index_file) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+        }
     }
-    fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+    Ok(())
+}
+
+/// Begins an empty index in `folder`, in place of one that lies there.
+pub(super) fn begin(folder: &Path) -> Result<Opened, String> {
+    clear(folder).and_then(|()| fs::create_dir_all(folder)).map_err(|error| error.to_string())?;
     let told = |error: tantivy::TantivyError| error.to_string();
     let (schema, fields) = schema::schema();
     let builder = Index::builder().schema(schema).tokenizers(schema::tokenizers());
@@ -112,7 +126,7 @@ pub(super) struct Lock {
 
 /// Waits for the lock; nothing if `stop` is set meanwhile. `waiting` is called once if another process has it.
 pub(super) fn lock(path: &Path, stop: &AtomicBool, waiting: &mut dyn FnMut()) -> io::Result<Option<Lock>> {
-    let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    let file = home::options(File::options().create(true).truncate(false).write(true)).open(path)?;
     let mut told = false;
     loop {
         match file.try_lock() {
@@ -135,19 +149,4 @@ pub(super) fn lock(path: &Path, stop: &AtomicBool, waiting: &mut dyn FnMut()) ->
 pub(super) fn bytes(folder: &Path) -> u64 {
     let Ok(entries) = fs::read_dir(folder) else { return 0 };
     entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
-/// Makes the folder that holds index, lock and stamps, and tries to write there.
-pub(super) fn prepare(home: &Path) -> io::Result<()> {
-    fs::create_dir_all(home)?;
-    let probe = home.join("probe");
-    File::create(&probe)?;
-    // Another process may have been faster.
-    let _ = fs::remove_file(&probe);
-    // Whoever keeps the documents under git does not want the index there.
-    let ignore = home.join(".gitignore");
-    if !ignore.exists() {
-        fs::write(ignore, "*\n")?;
-    }
-    Ok(())
 }

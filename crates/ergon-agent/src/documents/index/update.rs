@@ -24,7 +24,7 @@ const COMMIT_BYTES: usize = 16 << 20;
 
 /// What has to be done.
 pub(super) struct Plan<'e> {
-    /// Files whose size or time is new, or that are new altogether.
+    /// Files that may hold other bytes than they did, or that are new altogether.
     look_at: Vec<&'e Entry>,
     /// Keys of files that are gone.
     gone: Vec<u64>,
@@ -82,8 +82,7 @@ pub(super) fn update(
     let total = plan.look_at.len();
     for (done, entry) in plan.look_at.iter().enumerate() {
         if options.stop.load(Ordering::SeqCst) {
-            work.commit()?;
-            return Ok(Outcome::Stopped);
+            break;
         }
         if let Some(digest) = work.file(entry)? {
             match stamps::is_settled(entry, options.now_ns) {
@@ -94,6 +93,9 @@ pub(super) fn update(
         report(Progress::Reading { done: done + 1, total });
     }
     work.commit()?;
+    if options.stop.load(Ordering::SeqCst) {
+        return Ok(Outcome::Stopped);
+    }
     if let Some(writer) = work.writer.take() {
         writer.wait_merging_threads()?;
     }
@@ -150,7 +152,11 @@ impl Work<'_> {
             return Ok(Some(digest));
         }
         let bytes = raw.bytes.len();
-        let read = read::document(entry, raw, &self.options.limits, self.options.sidecar);
+        let read = read::document(entry, raw, &self.options.limits, self.options.sidecar, &self.options.stop);
+        if read.is_err() && self.options.stop.load(Ordering::SeqCst) {
+            // It may have been given up, which says nothing about the file.
+            return Ok(None);
+        }
         let fields = self.opened.fields;
         let writer = self.writer()?;
         writer.delete_term(Term::from_field_u64(fields.key, key));

@@ -12,7 +12,9 @@ use ergon_gate::evidence::EvidenceLimits;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::evidence::{self, AlarmJson, CitationJson, Page, Paint, Row, SkippedJson, Told, verdict_name};
+use super::evidence::{
+    self, AlarmJson, CitationJson, Page, Paint, Report, Row, SkippedJson, Told, verdict_name,
+};
 use crate::{
     args::{AskArgs, UnverifiedChoice},
     failure::Interrupted,
@@ -55,20 +57,23 @@ const FAILURES: usize = 3;
 
 pub(crate) fn run(args: &AskArgs) -> anyhow::Result<()> {
     let interrupt = Interrupt::install()?;
+    let html = Report::prepare(args.documents.html.as_ref())?;
     let library = evidence::open(&args.documents, args.batch.as_ref(), &interrupt)?;
     let rows = rows(args, &library)?;
     let done = with_writer(args, &interrupt, &mut |writer| {
         answer_all(&rows, args.batch.is_some(), &library, writer, &interrupt)
     })?;
     let shows = args.unverified == UnverifiedChoice::Show;
-    if let Some(path) = &args.documents.html {
-        evidence::write_report(path, &page(&done, &library, shows))?;
+    evidence::tell_changed(&library);
+    let printed = match args.documents.json {
+        true => output::write_json(&report(args, &done, &library, shows)),
+        false => output::write_stdout(&text(&done, &library, shows)),
+    };
+    // Whether anybody still reads what was printed is nothing to the report.
+    if let Some(html) = html {
+        html.write(&page(&done, &library, shows))?;
     }
-    if args.documents.json {
-        output::write_json(&report(args, &done, &library, shows))?;
-    } else {
-        output::write_stdout(&text(&done, &library, shows))?;
-    }
+    printed?;
     let failed: Vec<&Row> = done.iter().filter(|one| one.answered.is_err()).map(|one| &one.row).collect();
     if let Some(first) = failed.first() {
         let (count, all) = (failed.len(), done.len());
@@ -169,7 +174,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
 /// One object for one question, `answers` of them for a batch.
 fn report(args: &AskArgs, done: &[Done], library: &Library, shows: bool) -> Value {
     let mut head = json!({ "generated_by": evidence::generated_by("ask") });
-    let skipped = json!(SkippedJson::all(library.skipped()));
+    let skipped = json!(SkippedJson::all(&library.skipped()));
     match (done, &args.batch) {
         ([one], None) => {
             let Value::Object(answer) = answer_json(one, library, shows) else { return head };

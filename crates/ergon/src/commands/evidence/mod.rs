@@ -2,6 +2,7 @@
 
 mod html;
 mod json;
+mod report;
 mod rows;
 mod terminal;
 
@@ -11,7 +12,6 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use anyhow::Context;
 use ergon_agent::documents::{DocumentsError, Library, LibraryOptions, Place, Progress, ReadLimits, Skipped};
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ use crate::{args::DocumentsArgs, failure::Interrupted, interrupt::Interrupt, out
 
 pub(super) use html::Page;
 pub(super) use json::{AlarmJson, CitationJson, SkippedJson, claim_json, verdict_name};
+pub(super) use report::Report;
 pub(super) use rows::{Row, checked_text, read_rows};
 pub(super) use terminal::{Paint, Told};
 
@@ -46,8 +47,10 @@ pub(super) fn open(
         now_ns: now_ns(),
     };
     let bar = progress::items("reading documents", 0);
+    let mut in_the_way = None;
     let library = Library::open(&args.docs, &options, &mut |what| match what {
         Progress::Waiting => output::note("another ergon is indexing these documents; waiting for it"),
+        Progress::Elsewhere { why } => in_the_way = in_the_way.take().or(Some(why)),
         Progress::Rebuilding { why } => output::note(&format!("the index is built again: {why}")),
         Progress::Reading { done, total } => {
             bar.set_length(total as u64);
@@ -56,31 +59,26 @@ pub(super) fn open(
     });
     bar.finish_and_clear();
     let library = library.map_err(interrupted)?;
-    if *library.place() == Place::Memory {
-        output::note(
-            "no folder could be written, so the index was built in memory and is gone after this run",
-        );
-    } else if args.index.is_none()
-        && options.fallback.as_ref().is_some_and(|home| holds(home, library.place()))
-    {
-        output::note(&format!(
-            "the documents' folder cannot be written; the index is in {}",
-            place_name(library.place())
-        ));
+    if let Some(why) = in_the_way {
+        output::note(&match library.place() {
+            Place::Folder(folder) => {
+                format!(
+                    "no index can be kept in the documents' folder ({why}); it is in {}",
+                    folder.display()
+                )
+            }
+            Place::Memory => format!(
+                "no index can be kept in a folder ({why}), so it was built in memory and is gone after this run"
+            ),
+        });
     }
-    tell_skipped(library.skipped());
+    tell_skipped(&library.skipped());
     Ok(library)
 }
 
-fn holds(home: &Path, place: &Place) -> bool {
-    matches!(place, Place::Folder(folder) if folder.starts_with(home))
-}
-
-fn place_name(place: &Place) -> String {
-    match place {
-        Place::Folder(folder) => folder.display().to_string(),
-        Place::Memory => "memory".to_string(),
-    }
+/// Tells which files were found changed during the work: what they held when it began was not used.
+pub(super) fn tell_changed(library: &Library) {
+    tell_skipped(&library.changed());
 }
 
 /// An interrupted search ends as every interrupted command does.
@@ -133,9 +131,4 @@ fn sidecar(bytes: &[u8]) -> Option<Vec<(String, String)>> {
         other => other.to_string(),
     };
     Some(entries.into_iter().map(|(name, value)| (name, text(value))).collect())
-}
-
-/// Writes the report, told by its path if that fails.
-pub(super) fn write_report(path: &Path, page: &str) -> anyhow::Result<()> {
-    std::fs::write(path, page).with_context(|| format!("cannot write the report {}", path.display()))
 }

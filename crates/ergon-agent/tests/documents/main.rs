@@ -1,6 +1,9 @@
 //! A folder of documents from files to sentences and back: every kind, every change, every damage.
 #![allow(clippy::unwrap_used)]
 
+mod pdfs;
+mod places;
+
 use std::{
     fs,
     path::Path,
@@ -61,18 +64,26 @@ fn pdf(lines: &[&str]) -> Vec<u8> {
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>".to_string(),
         "<< /Title (Report) /CreationDate (D:20240131120000Z) >>".to_string(),
     ];
+    let objects: Vec<Vec<u8>> = objects.into_iter().map(String::into_bytes).collect();
+    pdf_of(&objects, "/Info 6 0 R")
+}
+
+/// A PDF of these objects, the first of which is the catalog.
+fn pdf_of(objects: &[Vec<u8>], more: &str) -> Vec<u8> {
     let mut file = b"%PDF-1.4\n".to_vec();
     let mut places = Vec::new();
     for (index, object) in objects.iter().enumerate() {
         places.push(file.len());
-        file.extend_from_slice(format!("{} 0 obj\n{object}\nendobj\n", index + 1).as_bytes());
+        file.extend_from_slice(format!("{} 0 obj\n", index + 1).as_bytes());
+        file.extend_from_slice(object);
+        file.extend_from_slice(b"\nendobj\n");
     }
-    let table = file.len();
-    file.extend_from_slice(format!("xref\n0 {}\n0000000000 65535 f \n", objects.len() + 1).as_bytes());
+    let (table, size) = (file.len(), objects.len() + 1);
+    file.extend_from_slice(format!("xref\n0 {size}\n0000000000 65535 f \n").as_bytes());
     for place in places {
         file.extend_from_slice(format!("{place:010} 00000 n \n").as_bytes());
     }
-    let trailer = format!("trailer\n<< /Size 7 /Root 1 0 R /Info 6 0 R >>\nstartxref\n{table}\n%%EOF\n");
+    let trailer = format!("trailer\n<< /Size {size} /Root 1 0 R {more} >>\nstartxref\n{table}\n%%EOF\n");
     file.extend_from_slice(trailer.as_bytes());
     file
 }
