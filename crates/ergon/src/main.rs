@@ -15,6 +15,7 @@ mod progress;
 mod source;
 mod stream;
 mod text_input;
+mod unfinished;
 
 use std::{panic, process::ExitCode};
 
@@ -23,6 +24,8 @@ use clap::Parser;
 use args::{Cli, Command};
 
 fn main() -> ExitCode {
+    #[cfg(target_os = "linux")]
+    interrupt::outlive_terminal_if_asked();
     let cli = Cli::parse();
     panic::set_hook(Box::new(failure::panic_hook));
     // The hook has told what happened; what is left is the exit status.

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use ergon_checkpoint::{
     Checkpoint,
-    hub::{self, Hub, Progress},
+    hub::{self, Hub, HubError, Progress},
 };
 use indicatif::ProgressBar;
 
@@ -12,7 +12,18 @@ use crate::progress;
 /// Resolves a folder, a .gguf file or a hub id (downloading what is missing) and opens it.
 pub(crate) fn open(model: &str) -> anyhow::Result<Checkpoint> {
     let mut progress = DownloadBar::default();
-    let path = hub::resolve(model, &Hub::from_env(), &mut progress).with_context(|| cannot_open(model))?;
+    let path = hub::resolve(model, &Hub::from_env(), &mut progress).map_err(|error| {
+        let what = match &error {
+            // These say it themselves.
+            HubError::NoSuchPath { .. } | HubError::NotAnId { .. } => cannot_open(model),
+            // Whoever meant a path must not be left to read about the hub alone.
+            _ => format!(
+                "{}: no such file or folder is here, and the hub does not give it",
+                cannot_open(model)
+            ),
+        };
+        anyhow::Error::new(error).context(what)
+    })?;
     Checkpoint::open(&path).with_context(|| cannot_open(model))
 }
 

@@ -31,6 +31,9 @@ impl FromStr for HubId {
 
     fn from_str(text: &str) -> Result<HubId, HubError> {
         let error = |why| HubError::NotAnId { text: text.chars().take(200).collect(), why };
+        if text.contains("://") {
+            return Err(error("it is an address; leave out https:// and the host, as in Qwen/Qwen3-0.6B"));
+        }
         let (rest, quant) = match text.split_once(':') {
             Some((rest, quant)) => (rest, Some(quant)),
             None => (text, None),
@@ -100,6 +103,12 @@ mod tests {
         }
         let id: HubId = "a/b:Q8_0".parse().unwrap();
         assert_eq!((id.revision(), id.quant.as_deref()), ("main", Some("Q8_0")));
+    }
+
+    #[test]
+    fn an_address_is_told_from_an_id() {
+        let said = "https://huggingface.co/a/b".parse::<HubId>().unwrap_err().to_string();
+        assert!(said.contains("address") && said.contains("Qwen/Qwen3-0.6B"), "{said}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) struct DriveArgs {
     #[arg(long, value_name = "FILE|DIR", action = ArgAction::Append)]
     pub(crate) scenario: Vec<PathBuf>,
     /// How many generated episodes to drive; with --scenario, at most this many of the files
-    #[arg(long, value_name = "N", value_parser = values::count)]
+    #[arg(long, value_name = "N", value_parser = values::episodes)]
     pub(crate) episodes: Option<usize>,
     /// Seed of generated roads, traffic and of the model's plans
     #[arg(long, value_name = "N", default_value_t = super::DEFAULT_SEED)]
@@ -54,15 +54,16 @@ pub(crate) struct DriveArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Write one CommonRoad solution file per scenario into this folder
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "scenario")]
     pub(crate) solutions: Option<PathBuf>,
     /// Most plans that compete at one control step; the first cleared one is driven
-    #[arg(long, value_name = "N", default_value = "4", value_parser = values::count)]
+    #[arg(long, value_name = "N", default_value = "4", value_parser = values::candidates)]
     pub(crate) candidates: usize,
     /// A control step that takes longer is a miss, and the plan before is carried on; 0 for never
     #[arg(long, value_name = "MS", default_value = "100", value_parser = values::milliseconds)]
     pub(crate) deadline_ms: f32,
-    /// Print one JSON object
+    /// Print one JSON object: the sums, `rows` with one row per episode, `skipped` with what could not be driven, and
+    /// `interrupted`: whether a signal ended the run early, so that they tell of what was driven until then
     #[arg(long)]
     pub(crate) json: bool,
     /// Threads that compute [default: the physical cores]

@@ -70,7 +70,7 @@ pub(crate) struct AskArgs {
     #[arg(long, value_name = "FILE", requires = "endpoint")]
     pub(crate) endpoint_key_file: Option<PathBuf>,
     /// Seconds to wait for an answer of the endpoint
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = values::count, requires = "endpoint")]
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = values::seconds, requires = "endpoint")]
     pub(crate) endpoint_timeout: usize,
     /// What to do with proposals that did not pass the gate
     #[arg(long, value_name = "CHOICE", value_enum, default_value_t = UnverifiedChoice::Drop)]

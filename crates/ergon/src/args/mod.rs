@@ -78,7 +78,7 @@ pub(crate) struct RuntimeArgs {
     #[arg(long, value_name = "FORMAT")]
     pub(crate) kv: Option<KvChoice>,
     /// Prompt tokens per step; the results do not depend on it [default: the engine's choice]
-    #[arg(long, value_name = "TOKENS", value_parser = values::count)]
+    #[arg(long, value_name = "TOKENS", value_parser = values::chunk)]
     pub(crate) chunk: Option<usize>,
     /// Instruction set to compute with, for tests [default: the best this processor has]
     #[arg(long, value_name = "ISA", value_parser = values::isa, hide = true)]
@@ -312,7 +312,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) depth: usize,
     /// Sequences that decode together in a further measurement
-    #[arg(long, value_name = "N", default_value = "1", value_parser = values::count)]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = values::sequences)]
     pub(crate) batch: usize,
     /// Drop the model's files from the page cache first, so that experts come from the disk
     #[arg(long)]
@@ -322,7 +322,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = values::probability)]
     pub(crate) locality: f64,
     /// Measurements after the warm-up; the median counts
-    #[arg(long, value_name = "R", default_value = "5", value_parser = values::count)]
+    #[arg(long, value_name = "R", default_value = "5", value_parser = values::repeats)]
     pub(crate) repeat: usize,
     /// Print one JSON object
     #[arg(long)]
@@ -359,6 +359,12 @@ mod tests {
             "ergon convert a b",
             "ergon convert a b --quant q9_z",
             "ergon bench m --repeat 0",
+            "ergon bench m --repeat 18446744073709551615",
+            "ergon bench m --batch 18446744073709551615",
+            "ergon drive --episodes 100000000000",
+            "ergon drive --candidates 18446744073709551615",
+            "ergon drive --solutions s",
+            "ergon ask --docs d q --endpoint http://x --endpoint-model n --endpoint-timeout 9223372036854775807",
             "ergon verify --claim x",
             "ergon verify --docs d",
             "ergon verify --docs d --claim x --claims f",
@@ -379,6 +385,7 @@ mod tests {
             "ergon generate m --tokens 1,2 --max-tokens 4 --temperature 0 --top-p 0.9 --seed 7 --memory 1GiB --threads 1 --json",
             "ergon generate m --prompt a --stop x --stop y --raw",
             "ergon convert a b --quant q8_0 --force",
+            "ergon drive --scenario f --solutions s --episodes 1000000",
             "ergon verify --docs d --claim x --json --html r.html",
             "ergon verify --docs d --claims f.jsonl --index i",
             "ergon ask --docs d q --model m --json",

@@ -53,11 +53,46 @@ pub(crate) fn count(text: &str) -> Result<usize, String> {
     }
 }
 
-/// Threads: 1 to 1024.
+/// Threads.
 pub(crate) fn threads(text: &str) -> Result<usize, String> {
+    at_most(text, "threads", 1024)
+}
+
+/// Episodes, which are listed before the first is driven.
+pub(crate) fn episodes(text: &str) -> Result<usize, String> {
+    at_most(text, "episodes", 1_000_000)
+}
+
+/// Plans at one control step.
+pub(crate) fn candidates(text: &str) -> Result<usize, String> {
+    at_most(text, "plans", 1000)
+}
+
+/// Measurements, which are all kept.
+pub(crate) fn repeats(text: &str) -> Result<usize, String> {
+    at_most(text, "measurements", 100_000)
+}
+
+/// Sequences that decode together.
+pub(crate) fn sequences(text: &str) -> Result<usize, String> {
+    at_most(text, "sequences", 4096)
+}
+
+/// Prompt tokens of one step, whose memory is planned for.
+pub(crate) fn chunk(text: &str) -> Result<usize, String> {
+    at_most(text, "tokens", 1_000_000)
+}
+
+/// Seconds to wait: up to a day.
+pub(crate) fn seconds(text: &str) -> Result<usize, String> {
+    at_most(text, "seconds", 86_400)
+}
+
+/// A whole number from 1 to `most`.
+fn at_most(text: &str, what: &str, most: usize) -> Result<usize, String> {
     match count(text) {
-        Ok(value) if value <= 1024 => Ok(value),
-        _ => Err("write a number of threads from 1 to 1024".to_string()),
+        Ok(value) if value <= most => Ok(value),
+        _ => Err(format!("write a number of {what} from 1 to {most}")),
     }
 }
 
@@ -112,6 +147,25 @@ mod tests {
         assert_eq!(token_ids("1, 2,3"), Ok(TokenIds(vec![1, 2, 3])));
         for text in ["", "1,", "a", "-1", "4294967296"] {
             assert!(token_ids(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_things_have_a_range() {
+        for (parser, most) in [
+            (threads as fn(&str) -> Result<usize, String>, 1024),
+            (episodes, 1_000_000),
+            (candidates, 1000),
+            (repeats, 100_000),
+            (sequences, 4096),
+            (chunk, 1_000_000),
+            (seconds, 86_400),
+        ] {
+            assert_eq!(parser(&most.to_string()), Ok(most));
+            for text in ["0", "-1", "many", &(most + 1).to_string(), "18446744073709551615", "1e99"] {
+                let said = parser(text).unwrap_err();
+                assert!(said.ends_with(&format!("from 1 to {most}")), "{text}: {said}");
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{io, path::Path, time::Instant};
 use anyhow::{Context, bail, ensure};
 use ergon_engine::{Completion, Generation, GenerationRequest, Grammar, Prompt};
 use ergon_types::{FinishReason, Message, Role};
-use serde::Serialize;
+use serde::{Serialize, de::IgnoredAny};
 
 use crate::{
     args::{GenerateArgs, OutputArgs},
@@ -169,14 +169,25 @@ fn prompt(args: &GenerateArgs, parts: &TextParts) -> anyhow::Result<Prompt> {
     Ok(Prompt::Chat { messages, enable_thinking: args.reasoning.no_think.then_some(false) })
 }
 
+/// The schema itself, or what is in the file of that name; JSON in either case, since what is wrong with it is best told
+/// where it stands.
+fn json_schema(schema: &str) -> anyhow::Result<String> {
+    let is_text = schema.trim_start().starts_with('{');
+    let text = if is_text {
+        schema.to_string()
+    } else {
+        text_input::read_file(Path::new(schema)).context("cannot take the schema")?
+    };
+    let place = if is_text { "its text" } else { schema };
+    serde_json::from_str::<IgnoredAny>(&text).with_context(|| {
+        format!("--json-schema: {place} is no JSON; give a schema, or a file that holds one")
+    })?;
+    Ok(text)
+}
+
 fn grammar(args: &OutputArgs) -> anyhow::Result<Option<Grammar>> {
     if let Some(schema) = &args.json_schema {
-        let text = if schema.trim_start().starts_with('{') {
-            schema.clone()
-        } else {
-            text_input::read_file(Path::new(schema)).context("cannot take the schema")?
-        };
-        return Ok(Some(Grammar::JsonSchema(text)));
+        return Ok(Some(Grammar::JsonSchema(json_schema(schema)?)));
     }
     if let Some(pattern) = &args.regex {
         return Ok(Some(Grammar::Regex(pattern.clone())));

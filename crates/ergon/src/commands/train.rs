@@ -9,7 +9,7 @@ use ergon_train::driver::{Candidate, Progress, RoundsError, holds_run, train};
 use crate::args::{TrainArgs, TrainDriverArgs, TrainWhat};
 use crate::failure::Interrupted;
 use crate::interrupt::Interrupt;
-use crate::{output, progress};
+use crate::{machine, output, progress};
 
 /// Updates between two lines in a pipe, where there is no bar.
 const LINE_UPDATES: u64 = 100;
@@ -26,8 +26,9 @@ fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
         "{} holds a run already; go on with --resume, or give another folder with --out",
         args.out.display()
     );
+    check_folders(args)?;
     let interrupt = Interrupt::install()?;
-    let cpu = Cpu::new(args.threads.unwrap_or_else(num_cpus::get_physical));
+    let cpu = Cpu::new(args.threads.unwrap_or_else(machine::physical_cores));
     let (from, scale) = (args.from.as_deref(), f64::from(args.scale));
     let mut teller = Teller::new();
     let mut tell = |progress| teller.tell(progress);
@@ -43,6 +44,23 @@ fn driver(args: &TrainDriverArgs) -> anyhow::Result<()> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Says of a wrong folder which flag named it.
+fn check_folders(args: &TrainDriverArgs) -> anyhow::Result<()> {
+    if let Some(from) = &args.from {
+        ensure!(
+            from.is_dir(),
+            "--from {}: there is no such folder; give the folder of a driver, as `ergon train driver` writes it",
+            from.display()
+        );
+    }
+    ensure!(
+        args.out.is_dir() || args.out.symlink_metadata().is_err(),
+        "--out {} is a file; give a folder, which need not exist yet",
+        args.out.display()
+    );
+    Ok(())
 }
 
 /// Shows progress: a bar on a terminal, a line now and then in a pipe.

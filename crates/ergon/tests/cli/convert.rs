@@ -9,7 +9,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Value, json};
 
 use crate::support::{
-    Fixture, HIDDEN, LAYERS, Parts, VOCAB, assert_fails, json_of, read_logits, text, vectors, write_gguf,
+    Fixture, HIDDEN, LAYERS, Parts, VOCAB, assert_fails, ergon, json_of, read_logits, stderr, text, vectors,
+    write_gguf,
 };
 
 const TOKENS: &str = "1,50,60,15,20,25,7,8";
@@ -77,11 +78,57 @@ fn nothing_is_overwritten_unasked() {
     assert_fails(&["convert", &model, &model, "--quant", "q8_0", "--force"]);
     fs::create_dir(fixture.path("papers")).unwrap();
     fs::write(fixture.path("papers/thesis.tex"), "text").unwrap();
-    assert_fails(&["convert", &model, &text(&fixture.path("papers")), "--quant", "q8_0", "--force"]);
-    assert!(fixture.path("papers/thesis.tex").exists());
+    let papers = text(&fixture.path("papers"));
+    assert_fails(&["convert", &model, &papers, "--quant", "q8_0", "--force"]);
+    // A collection of models is no converted model either.
+    fs::write(fixture.path("papers/q.gguf"), "weights").unwrap();
+    let said = assert_fails(&["convert", &model, &papers, "--quant", "q8_0", "--force"]);
+    assert!(said.contains("'q.gguf'"), "{said}");
+    assert!(fixture.path("papers/thesis.tex").exists() && fixture.path("papers/q.gguf").exists());
     let names: Vec<_> =
         fs::read_dir(fixture.folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names.len(), 3, "no drafts are left: {names:?}");
+}
+
+/// The folder around the input is not replaced, nor one that the input's links lead to.
+#[test]
+fn the_input_is_not_overwritten_by_way_of_its_folder() {
+    let fixture = Fixture::new(Parts::WEIGHTS);
+    let refused = |input: &Path, out: &Path| {
+        let said = assert_fails(&["convert", &text(input), &text(out), "--quant", "q8_0", "--force"]);
+        assert!(said.contains("cannot be overwritten"), "{said}");
+    };
+    let folder = fixture.path("gguf");
+    fs::create_dir(&folder).unwrap();
+    write_gguf(&folder.join("model.gguf"), 3);
+    refused(&folder.join("model.gguf"), &folder);
+    refused(&folder, &folder.join("model.gguf"));
+    refused(&folder, &folder);
+    assert!(folder.join("model.gguf").exists());
+    #[cfg(unix)]
+    {
+        let view = fixture.path("view");
+        fs::create_dir(&view).unwrap();
+        for name in ["config.json", "model.safetensors"] {
+            std::os::unix::fs::symlink(fixture.path("model").join(name), view.join(name)).unwrap();
+        }
+        refused(&view, &fixture.path("model"));
+    }
+    assert!(fixture.path("model/model.safetensors").exists());
+}
+
+#[test]
+fn what_a_killed_run_left_is_removed() {
+    let fixture = Fixture::new(Parts::WEIGHTS);
+    for (out, left) in [("out", ".out.partial-4194305"), ("out.gguf", ".out.gguf.partial-4194305")] {
+        fs::create_dir(fixture.path(left)).unwrap();
+        fs::write(fixture.path(left).join("model.safetensors"), "half of it").unwrap();
+        let input = if out == "out" { fixture.path("model") } else { fixture.path("in.gguf") };
+        write_gguf(&fixture.path("in.gguf"), 3);
+        let output = ergon(&["convert", &text(&input), &text(&fixture.path(out)), "--quant", "q8_0"]);
+        assert!(stderr(&output).contains(left), "{}", stderr(&output));
+        assert!(!fixture.path(left).exists() && fixture.path(out).exists(), "{out}");
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ fn without_clock(mut summary: Value) -> Value {
 #[test]
 fn the_fixed_fields_are_there() {
     let found = json_of(&["drive", "--policy", "expert", "--episodes", "2", "--seed", "3", "--json"]);
-    assert_eq!(found["episodes"], 2);
+    assert_eq!((&found["episodes"], &found["interrupted"]), (&2.into(), &false.into()));
     for key in [
         "goal_reached",
         "collisions",
@@ -137,6 +138,40 @@ fn broken_scenarios_are_named_and_the_others_run() {
     );
     let written: Vec<_> = fs::read_dir(&solutions).expect("solutions").collect();
     assert_eq!(written.len(), 1);
+}
+
+/// A disk that is full, here a limit on the size of files, costs what does not fit and nothing of what was driven.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_recording_that_cannot_be_written_costs_no_result() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let out = folder.path().to_str().expect("text");
+    let output = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 500; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_ergon")])
+        .args(["drive", "--policy", "constant-velocity", "--episodes", "2", "--out", out, "--json"])
+        .output()
+        .expect("a shell");
+    let said = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("run.mcap") && said.contains("File too large"), "{said}");
+    let found: Value = serde_json::from_slice(&output.stdout).expect("the summary");
+    assert_eq!(found["episodes"], 2);
+    let kept = fs::read(folder.path().join("summary.json")).expect("the summary");
+    assert_eq!(serde_json::from_slice::<Value>(&kept).expect("JSON"), found);
+}
+
+#[test]
+fn unknown_words_are_remarked_on_once() {
+    let remarks = |words: &str| {
+        let args = ["drive", "--policy", "constant-velocity", "--episodes", "2", "--json", "--instruction"];
+        let output = ergon(&[&args[..], &[words]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(found["rows"][0]["instruction"], words, "the driver is told the words as they are");
+        stderr(&output).matches("none of the known instructions").count()
+    };
+    assert_eq!(remarks("fly to the moon"), 1);
+    assert_eq!(remarks("take the left lane"), 0);
 }
 
 #[test]

@@ -137,6 +137,8 @@ fn grammars_bind_the_answer() {
     assert!(answer["n"] == 1 || answer["n"] == 22, "{answer}");
     assert_fails(&["generate", &model, "--prompt", "Hi", "--regex", "(", "--json"]);
     assert_fails(&["generate", &model, "--prompt", "Hi", "--json-schema", "/no/such/schema.json", "--json"]);
+    let said = assert_fails(&["generate", &model, "--prompt", "Hi", "--json-schema", "{", "--json"]);
+    assert!(said.contains("--json-schema") && said.contains("line 1 column 1"), "{said}");
 }
 
 #[test]

@@ -11,5 +11,6 @@ mod generate;
 mod hostile;
 mod inspect;
 mod score;
+mod signals;
 mod support;
 mod usage;

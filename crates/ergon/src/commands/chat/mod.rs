@@ -84,7 +84,7 @@ impl Chat<'_> {
     fn talk(&mut self, input: &mut Input) -> anyhow::Result<()> {
         let mut warned = false;
         loop {
-            match input.next()? {
+            match self.interrupt.while_idle(|| input.next())? {
                 Typed::End => return Ok(()),
                 Typed::Interrupted if warned => return Ok(()),
                 Typed::Interrupted => {

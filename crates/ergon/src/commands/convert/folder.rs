@@ -1,7 +1,8 @@
 //! The output folder: written beside its place and moved there when complete.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     path::{Path, PathBuf},
 };
 
@@ -13,7 +14,8 @@ use ergon_checkpoint::{
 use ergon_model::routed_expert_place;
 use serde_json::Value;
 
-use super::{plan::Planned, temporary_name};
+use super::{partial, plan::Planned};
+use crate::unfinished::Unfinished;
 
 /// Files of a published folder that are copied as they are, besides the weights and `config.json`.
 const SIDE_FILES: [&str; 11] = [
@@ -29,12 +31,20 @@ const SIDE_FILES: [&str; 11] = [
     "vocab.json",
     "LICENSE",
 ];
+/// The configuration of a Hugging Face model.
+const CONFIG: &str = "config.json";
+/// The weights of a Hugging Face model ...
+const WEIGHTS: &str = "model.safetensors";
+/// ... and of a GGUF model, with everything else.
+pub(super) const GGUF: &str = "model.gguf";
 /// Tokenizers of large vocabularies take some 20 MB.
 const SIDE_FILE_BYTES: u64 = 256 << 20;
 
 /// A folder under construction, removed unless it is published.
 pub(super) struct FolderDraft {
-    draft: PathBuf,
+    draft: Unfinished,
+    /// Open for its lock; `None` on systems that do not open folders.
+    _open: Option<File>,
     target: PathBuf,
 }
 
@@ -42,14 +52,19 @@ impl FolderDraft {
     pub(super) fn create(target: &Path) -> io::Result<FolderDraft> {
         // `model/` names the same folder as `model`, but has its neighbours inside.
         let target: PathBuf = target.components().collect();
-        let draft = temporary_name(&target);
-        fs::create_dir_all(&draft)?;
-        Ok(FolderDraft { draft, target })
+        let draft = partial::name(&target);
+        if let Some(parent) = draft.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::create_dir(&draft)?;
+        let open = File::open(&draft).ok();
+        open.iter().for_each(partial::lock);
+        Ok(FolderDraft { draft: Unfinished::new(draft), _open: open, target })
     }
 
     /// Where to write.
     pub(super) fn path(&self) -> &Path {
-        &self.draft
+        self.draft.path()
     }
 
     /// Writes everything of a model that is not weights.
@@ -61,8 +76,8 @@ impl FolderDraft {
                 self.write(name, &bytes)?;
             }
         }
-        if let Some(bytes) = checkpoint.side_file("config.json", SIDE_FILE_BYTES)? {
-            self.write("config.json", &unquantized_config(&bytes)?)?;
+        if let Some(bytes) = checkpoint.side_file(CONFIG, SIDE_FILE_BYTES)? {
+            self.write(CONFIG, &unquantized_config(&bytes)?)?;
             // A tokenizer kept in another form is written in the one that every reader knows.
             if !has_tokenizer && let Ok(tokenizer) = Tokenizer::from_checkpoint(checkpoint) {
                 self.write("tokenizer.json", tokenizer.to_json()?.as_bytes())?;
@@ -72,55 +87,57 @@ impl FolderDraft {
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-        let path = self.draft.join(name);
+        let path = self.path().join(name);
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))
     }
 
     /// Moves the folder to its place. An old folder there is moved aside first and removed last, so that at every moment
     /// one of the two is complete.
     pub(super) fn publish(self, replace: bool) -> anyhow::Result<()> {
-        let old = self.draft.with_extension("replaced");
-        let replaces = replace && self.target.exists();
-        if replaces {
+        let old = self.path().with_extension("replaced");
+        if replace && self.target.exists() {
             check_replaceable(&self.target)?;
+            // One that a run that was killed here could not remove any more.
+            remove_folder(&old)?;
             fs::rename(&self.target, &old)?;
         }
-        fs::rename(&self.draft, &self.target)?;
-        if replaces {
-            fs::remove_dir_all(&old)?;
-        }
+        fs::rename(self.path(), &self.target)?;
+        remove_folder(&old)?;
         Ok(())
     }
 }
 
-impl Drop for FolderDraft {
-    fn drop(&mut self) {
-        // Published drafts are no longer there; an abandoned one that cannot be removed is left.
-        let _ = fs::remove_dir_all(&self.draft);
+/// Removes a folder, if it is there.
+fn remove_folder(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        outcome => outcome,
     }
 }
 
-/// Refuses to replace a folder that is something else than a model: `--force` given with the wrong path must not cost
+/// Refuses to replace a folder that is not as `convert` writes them: `--force` given with the wrong path must not cost
 /// anybody their files.
 pub(super) fn check_replaceable(folder: &Path) -> anyhow::Result<()> {
-    let mut model = false;
-    let mut empty = true;
-    for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
-        let entry = entry?;
-        empty = false;
+    let cannot_read = || format!("cannot read {}", folder.display());
+    let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let mut entries = entries.with_context(cannot_read)?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in &entries {
         let name = entry.file_name();
+        let written = SIDE_FILES.into_iter().chain([CONFIG, WEIGHTS, GGUF]).any(|known| name == known);
         ensure!(
-            !entry.file_type()?.is_dir(),
-            "{} holds the folder '{}', which no model has; remove it yourself or write to another place",
+            written && entry.file_type().with_context(cannot_read)?.is_file(),
+            "{} holds '{}', which is no file of a converted model and would be lost; remove it yourself or write to \
+             another place",
             folder.display(),
             name.to_string_lossy()
         );
-        model |= name == "config.json"
-            || Path::new(&name).extension().is_some_and(|extension| extension == "gguf");
     }
+    let has_weights =
+        entries.iter().any(|entry| [WEIGHTS, GGUF].into_iter().any(|known| entry.file_name() == known));
     ensure!(
-        model || empty,
-        "{} is no model folder; remove it yourself or write to another place",
+        has_weights || entries.is_empty(),
+        "{} holds no converted model; remove it yourself or write to another place",
         folder.display()
     );
     Ok(())
@@ -144,9 +161,7 @@ impl PackedWeights {
     pub(super) fn create(folder: &Path, tensors: &[Planned<'_>]) -> anyhow::Result<PackedWeights> {
         let specs = tensors.iter().map(spec).collect::<anyhow::Result<Vec<_>>>()?;
         let metadata = [("format".to_string(), "pt".to_string())];
-        Ok(PackedWeights {
-            writer: Writer::create(&folder.join("model.safetensors"), &specs, &metadata, false)?,
-        })
+        Ok(PackedWeights { writer: Writer::create(&folder.join(WEIGHTS), &specs, &metadata, false)? })
     }
 
     pub(super) fn write(&mut self, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
@@ -175,15 +190,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_models_are_replaced() {
+    fn only_what_convert_writes_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let said = || check_replaceable(folder.path()).unwrap_err().to_string();
         assert!(check_replaceable(folder.path()).is_ok());
-        fs::write(folder.path().join("thesis.tex"), "").unwrap();
-        assert!(check_replaceable(folder.path()).is_err());
-        fs::write(folder.path().join("config.json"), "{}").unwrap();
+        fs::write(path("config.json"), "{}").unwrap();
+        assert!(said().contains("no converted model"));
+        fs::write(path("model.safetensors"), "").unwrap();
         assert!(check_replaceable(folder.path()).is_ok());
-        fs::create_dir(folder.path().join("src")).unwrap();
-        assert!(check_replaceable(folder.path()).is_err());
+        for name in ["thesis.tex", "q.gguf"] {
+            fs::write(path(name), "").unwrap();
+            assert!(said().contains(name), "{}", said());
+        }
+        for name in ["thesis.tex", "q.gguf", "model.safetensors"] {
+            fs::remove_file(path(name)).unwrap();
+        }
+        fs::create_dir(path("model.safetensors")).unwrap();
+        assert!(said().contains("'model.safetensors'"));
     }
 
     #[test]
@@ -192,6 +216,10 @@ mod tests {
         let target = parent.path().join("model");
         fs::create_dir(&target).unwrap();
         fs::write(target.join("config.json"), "old").unwrap();
+        fs::write(target.join(WEIGHTS), "old").unwrap();
+        // A run that was killed while it removed what it had replaced.
+        fs::create_dir(parent.path().join(".model.replaced")).unwrap();
+        fs::write(parent.path().join(".model.replaced").join(WEIGHTS), "older").unwrap();
         let draft = FolderDraft::create(&target.join("")).unwrap();
         draft.write("config.json", b"new").unwrap();
         draft.publish(true).unwrap();

@@ -14,7 +14,8 @@ use anyhow::{Context, bail, ensure};
 use ergon_checkpoint::{Checkpoint, PAGE_BYTES, gguf::CHECKSUMS_KEY};
 use ergon_types::WeightFormat;
 
-use super::plan::Planned;
+use super::{partial, plan::Planned};
+use crate::unfinished::Unfinished;
 
 /// Longest key or string that is copied; tokens and chat templates are far shorter.
 const STRING_BYTES: u64 = 16 << 20;
@@ -27,10 +28,10 @@ const HEAD_BYTES: usize = 4 + 4 + 8 + 8;
 /// Experts that are read one by one start at a page.
 const PAGE_ALIGNMENT: u64 = PAGE_BYTES as u64;
 
-/// The output file; until [`GgufFile::finish`] under a temporary name, which is removed if that is never called.
+/// The output file; until [`GgufFile::finish`] under a name of its own.
 pub(super) struct GgufFile {
     file: BufWriter<File>,
-    temporary: PathBuf,
+    draft: Unfinished,
     target: PathBuf,
     alignment: u64,
     /// Bytes of data so far.
@@ -39,7 +40,6 @@ pub(super) struct GgufFile {
     checksums: Vec<u32>,
     checksum: crc32fast::Hasher,
     checksums_at: Option<u64>,
-    finished: bool,
 }
 
 impl GgufFile {
@@ -86,19 +86,19 @@ impl GgufFile {
         }
         let padded = (head.len() as u64).next_multiple_of(alignment) as usize;
         head.resize(padded, 0);
-        let temporary = super::temporary_name(target);
-        let file =
-            File::create_new(&temporary).with_context(|| format!("cannot create {}", temporary.display()))?;
+        let draft = partial::name(target);
+        let file = File::create_new(&draft).with_context(|| format!("cannot create {}", draft.display()))?;
+        let draft = Unfinished::new(draft);
+        partial::lock(&file);
         let mut output = GgufFile {
             file: BufWriter::with_capacity(1 << 20, file),
-            temporary,
+            draft,
             target: target.to_path_buf(),
             alignment,
             written: 0,
             checksums: Vec::new(),
             checksum: crc32fast::Hasher::new(),
             checksums_at,
-            finished: false,
         };
         output.file.write_all(&head).with_context(|| output.cannot_write())?;
         Ok(output)
@@ -132,22 +132,11 @@ impl GgufFile {
             .flush()
             .and_then(|()| self.file.get_ref().sync_all())
             .with_context(|| self.cannot_write())?;
-        std::fs::rename(&self.temporary, &self.target).with_context(|| self.cannot_write())?;
-        self.finished = true;
-        Ok(())
+        std::fs::rename(self.draft.path(), &self.target).with_context(|| self.cannot_write())
     }
 
     fn cannot_write(&self) -> String {
         format!("cannot write {}", self.target.display())
-    }
-}
-
-impl Drop for GgufFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // What is left to do when even that fails: leave it.
-            let _ = std::fs::remove_file(&self.temporary);
-        }
     }
 }
 

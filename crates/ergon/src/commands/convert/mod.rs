@@ -12,10 +12,11 @@
 mod encode;
 mod folder;
 mod gguf;
+mod partial;
 mod plan;
 
 use std::{
-    ffi::OsString,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     time::Instant,
@@ -46,7 +47,7 @@ struct Report {
     format: &'static str,
     tensors: usize,
     matrices_encoded: usize,
-    fallbacks: std::collections::BTreeMap<&'static str, usize>,
+    fallbacks: BTreeMap<&'static str, usize>,
     bytes_in: u64,
     bytes_out: u64,
     seconds: f64,
@@ -58,7 +59,8 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let gguf = checkpoint.kind() == CheckpointKind::Gguf;
     let lone_file = has_gguf_extension(&args.output);
     ensure!(gguf || !lone_file, "a Hugging Face model is written as a folder; give OUT a name without .gguf");
-    check_destination(&args.input, &args.output, args.force)?;
+    check_destination(&checkpoint, &args.output, args.force)?;
+    partial::remove_left_behind(&args.output);
     let plan = plan::plan(&checkpoint, args.quant, !lone_file)?;
     tell_about(&plan, args.quant);
     let cpu = Cpu::new(args.threads.unwrap_or_else(machine::physical_cores));
@@ -73,7 +75,7 @@ pub(crate) fn run(args: &ConvertArgs) -> anyhow::Result<()> {
         draft.copy_side_files(&checkpoint)?;
         if gguf {
             let mut file =
-                GgufFile::create(&draft.path().join("model.gguf"), &checkpoint, &plan.tensors, true)?;
+                GgufFile::create(&draft.path().join(folder::GGUF), &checkpoint, &plan.tensors, true)?;
             job.write_gguf(&mut file)?;
             file.finish()?;
         } else {
@@ -163,12 +165,16 @@ fn scale_values(tensor: &Tensor) -> anyhow::Result<Vec<f32>> {
 }
 
 /// Refuses before any work is done what could not be finished, or should not be.
-fn check_destination(input: &str, target: &Path, force: bool) -> anyhow::Result<()> {
+fn check_destination(input: &Checkpoint, target: &Path, force: bool) -> anyhow::Result<()> {
     let Ok(existing) = fs::symlink_metadata(target) else { return Ok(()) };
     ensure!(force, "{} exists already; give --force to overwrite it", target.display());
-    let same = fs::canonicalize(input)
-        .is_ok_and(|from| fs::canonicalize(target).is_ok_and(|to| to.starts_with(from)));
-    ensure!(!same, "{} is the input itself; write to another place", target.display());
+    if let Some(source) = source_within_reach(input, target) {
+        bail!(
+            "{} cannot be overwritten: the input {} is the same, or lies within it or around it; write to another place",
+            target.display(),
+            source.display()
+        );
+    }
     ensure!(
         existing.is_dir() != has_gguf_extension(target),
         "{} is in the way: a {} cannot take its place",
@@ -185,12 +191,15 @@ fn has_gguf_extension(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
-/// A name beside `target` that no other run uses.
-fn temporary_name(target: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(target.file_name().unwrap_or_default());
-    name.push(format!(".partial-{}", std::process::id()));
-    target.with_file_name(name)
+/// The path of the input, or of one of its weight files wherever links lead, that is `target` or lies within it or around
+/// it.
+fn source_within_reach(input: &Checkpoint, target: &Path) -> Option<PathBuf> {
+    let to = fs::canonicalize(target).ok()?;
+    let files = input.tensors().filter_map(|tensor| Some(tensor.data.extent()?.file().path().to_path_buf()));
+    let sources: BTreeSet<PathBuf> = files.chain([input.path().to_path_buf()]).collect();
+    sources.into_iter().find(|source| {
+        fs::canonicalize(source).is_ok_and(|from| from.starts_with(&to) || to.starts_with(&from))
+    })
 }
 
 fn tell_about(plan: &Plan<'_>, wanted: WeightFormat) {

@@ -17,6 +17,7 @@ use ergon_world::world::World;
 use super::builtin::{self, BuiltIn};
 use super::record::{StageMs, ms_since};
 use crate::args::{DriveArgs, PolicyChoice};
+use crate::machine;
 
 /// How long plans of the simple policies last.
 const PLAN_S: f64 = 4.0;
@@ -41,7 +42,7 @@ pub(super) enum Policy {
 pub(super) struct ModelPolicy {
     policy: DriverPolicy,
     seed: u64,
-    /// Keeps the folder of the built-in model, which is mapped.
+    /// Keeps what the built-in model is mapped from.
     _built_in: Option<BuiltIn>,
 }
 
@@ -137,7 +138,7 @@ impl Policy {
 impl ModelPolicy {
     fn load(args: &DriveArgs) -> anyhow::Result<ModelPolicy> {
         let options = PolicyOptions {
-            threads: args.threads.unwrap_or_else(num_cpus::get_physical),
+            threads: args.threads.unwrap_or_else(machine::physical_cores),
             isa: args.isa,
             first_noise_scale: FIRST_NOISE_SCALE,
             approaches_goal: true,
@@ -154,6 +155,7 @@ impl ModelPolicy {
                 let built_in = builtin::open()?;
                 let policy = DriverPolicy::load(&built_in.checkpoint, &options)
                     .context("the built-in driver cannot be loaded")?;
+                built_in.remove_folder();
                 (policy, Some(built_in))
             }
         };

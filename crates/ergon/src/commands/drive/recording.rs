@@ -10,21 +10,27 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use ergon_types::{ActorKind, ActorState, Trajectory, TrajectoryPoint};
 use serde_json::{Value, json};
 
 use super::record::{Map, Tick};
+use super::run::Driven;
 
 /// Pause between two episodes on the time line.
 const PAUSE_S: f64 = 1.0;
 
+type Writer = mcap::Writer<BufWriter<File>>;
+/// Numbers of the channels by their topics.
+type Channels = BTreeMap<&'static str, u16>;
+
 /// The file being written.
 pub(super) struct Recording {
-    writer: mcap::Writer<BufWriter<File>>,
-    channels: BTreeMap<&'static str, u16>,
+    path: PathBuf,
+    writer: Writer,
+    channels: Channels,
     /// Where the running episode starts on the time line.
     start_s: f64,
     /// Where the last one ended.
@@ -86,20 +92,20 @@ fn channels() -> [(&'static str, &'static str, Value); 9] {
 impl Recording {
     /// A new file with its channels; an existing one is replaced.
     pub(super) fn create(path: &Path, metadata: BTreeMap<String, String>) -> anyhow::Result<Recording> {
-        let file = File::create(path).with_context(|| format!("cannot write {}", path.display()))?;
-        let options = mcap::WriteOptions::new().compression(None).profile("").library("ergon");
-        let mut writer = options.create(BufWriter::new(file)).context("cannot start the recording")?;
-        let mut ids = BTreeMap::new();
-        for (topic, name, schema) in channels() {
-            let schema = writer.add_schema(name, "jsonschema", schema.to_string().as_bytes())?;
-            ids.insert(topic, writer.add_channel(schema, topic, "json", &BTreeMap::new())?);
-        }
-        writer.write_metadata(&mcap::records::Metadata { name: "run".to_owned(), metadata })?;
-        Ok(Recording { writer, channels: ids, start_s: 0.0, end_s: 0.0, sequence: 0 })
+        let file = File::create(path).with_context(|| cannot_write(path))?;
+        let (writer, channels) = start(file, metadata).with_context(|| cannot_write(path))?;
+        let path = path.to_path_buf();
+        Ok(Recording { path, writer, channels, start_s: 0.0, end_s: 0.0, sequence: 0 })
+    }
+
+    /// A whole episode.
+    pub(super) fn add(&mut self, name: &str, instruction: &str, driven: &Driven) -> anyhow::Result<()> {
+        self.episode(name, instruction, &driven.map)?;
+        driven.ticks.iter().try_for_each(|tick| self.tick(tick))
     }
 
     /// Begins an episode: its name, its words, its road.
-    pub(super) fn episode(&mut self, name: &str, instruction: &str, map: &Map) -> anyhow::Result<()> {
+    fn episode(&mut self, name: &str, instruction: &str, map: &Map) -> anyhow::Result<()> {
         self.start_s = if self.end_s > 0.0 { self.end_s + PAUSE_S } else { 0.0 };
         self.end_s = self.start_s;
         let text = format!("{name}: {instruction}");
@@ -114,7 +120,7 @@ impl Recording {
     }
 
     /// One control step of the running episode.
-    pub(super) fn tick(&mut self, tick: &Tick) -> anyhow::Result<()> {
+    fn tick(&mut self, tick: &Tick) -> anyhow::Result<()> {
         let t = tick.ego.t_s;
         let stamp = self.stamp(t);
         let ego = &tick.ego;
@@ -148,7 +154,7 @@ impl Recording {
 
     /// Writes the index: without it a reader has to scan.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
-        self.writer.finish().context("cannot finish the recording")?;
+        self.writer.finish().with_context(|| cannot_write(&self.path))?;
         Ok(())
     }
 
@@ -171,9 +177,26 @@ impl Recording {
             log_time: time,
             publish_time: time,
         };
-        self.writer.write_to_known_channel(&header, message.to_string().as_bytes())?;
-        Ok(())
+        let written = self.writer.write_to_known_channel(&header, message.to_string().as_bytes());
+        written.with_context(|| cannot_write(&self.path))
     }
+}
+
+fn cannot_write(path: &Path) -> String {
+    format!("cannot write {}", path.display())
+}
+
+/// Writes what comes before the first message.
+fn start(file: File, metadata: BTreeMap<String, String>) -> mcap::McapResult<(Writer, Channels)> {
+    let options = mcap::WriteOptions::new().compression(None).profile("").library("ergon");
+    let mut writer = options.create(BufWriter::new(file))?;
+    let mut ids = BTreeMap::new();
+    for (topic, name, schema) in channels() {
+        let schema = writer.add_schema(name, "jsonschema", schema.to_string().as_bytes())?;
+        ids.insert(topic, writer.add_channel(schema, topic, "json", &BTreeMap::new())?);
+    }
+    writer.write_metadata(&mcap::records::Metadata { name: "run".to_owned(), metadata })?;
+    Ok((writer, ids))
 }
 
 fn rotation(heading_rad: f64) -> Value {

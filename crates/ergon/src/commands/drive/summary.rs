@@ -78,6 +78,8 @@ pub(super) struct Summary {
     pub(super) policy: &'static str,
     pub(super) gate: &'static str,
     pub(super) seed: u64,
+    /// Whether Ctrl-C or another signal ended the run early: all else tells of what was driven until then.
+    pub(super) interrupted: bool,
     pub(super) episodes: usize,
     pub(super) goal_reached: usize,
     pub(super) collisions: usize,
@@ -242,6 +244,7 @@ pub(super) fn summary(
     rows: Vec<Row>,
     steps: &[super::record::StageMs],
     skipped: Vec<Skipped>,
+    interrupted: bool,
 ) -> Summary {
     let mut words = WordCheck::default();
     for row in &rows {
@@ -259,6 +262,7 @@ pub(super) fn summary(
         },
         gate: if args.gate == GateChoice::On { "on" } else { "off" },
         seed: args.seed,
+        interrupted,
         episodes: rows.len(),
         goal_reached: count(|row| row.goal_reached),
         collisions: count(|row| row.collision),
@@ -331,6 +335,9 @@ impl Summary {
         );
         if !self.skipped.is_empty() {
             text += &format!("{} skipped\n", self.skipped.len());
+        }
+        if self.interrupted {
+            text += "interrupted: the rest was not driven\n";
         }
         text
     }
