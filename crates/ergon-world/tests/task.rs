@@ -338,6 +338,9 @@ fn a_shoulder_is_no_lane_and_its_end_no_end_of_the_road() {
                 let left = neighbour(roads, lanelet.id, Side::Left).expect("a lane beside the shoulder");
                 assert!(neighbour(roads, left.id, Side::Right).is_some());
                 assert!(lane_beside(roads, left.id, Side::Right).is_none());
+                let (own, all) = lane_position(roads, left.id);
+                assert_eq!(own + 1, all, "seed {seed}: the lane beside a shoulder is the last one");
+                assert_eq!(lane_position(roads, lanelet.id), (all, all + 1));
             }
         }
     }

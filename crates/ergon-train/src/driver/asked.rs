@@ -18,7 +18,7 @@ use super::collect::SampleKind;
 /// Part of the episodes whose instruction is drawn from all, and not by what roads usually ask.
 const CHOSEN_PART: f64 = 0.4;
 /// Part of the other episodes that are on streets, besides those that the seed puts there: lights and turns are rare elsewhere.
-const STREETS_PART: f64 = 0.3;
+const STREETS_PART: f64 = 0.35;
 /// Part of these that are roundabouts, where it is hardest to say who is ahead.
 const ROUND_PART: f64 = 0.35;
 /// Part of all episodes whose streets, if they are on some, are plain ones.

@@ -36,6 +36,11 @@ const STUCK_S: f64 = 4.0;
 const HELP_S: f64 = 3.0;
 /// Part of the moments of standing that are kept: they are alike.
 const STANDING_PART: f64 = 0.4;
+/// How much a sample counts where the expert brakes harder than in comfort: mistakes there end in collisions, and few moments
+/// teach anything about them.
+const BRAKES_WEIGHT: f32 = 3.0;
+/// Braking that is harder than in comfort, over the first second.
+const BRAKES_MPS2: f64 = 2.8;
 /// Part of the hints to a goal that name a point of the route, too.
 const ROUTE_POINT_PART: f64 = 0.8;
 
@@ -203,7 +208,7 @@ impl Collector<'_> {
             waypoints,
             valid,
             perception: seen.to_vec(),
-            weight: 1.0,
+            weight: weight(*kind, ego, right),
             kind: *kind as u8,
         })
     }
@@ -220,6 +225,14 @@ impl Collector<'_> {
         }
         (encode_waypoints(action, ego, &positions), valid)
     }
+}
+
+/// How much a sample counts.
+fn weight(kind: SampleKind, ego: &VehicleState, right: &Trajectory) -> f32 {
+    let after_1_s = right.points.iter().find(|p| p.t_s >= ego.t_s + 1.0 - 1e-6);
+    let brakes = after_1_s.is_some_and(|p| p.speed_mps < ego.speed_mps - BRAKES_MPS2);
+    // To be somewhere in time takes braking without danger.
+    if brakes && kind != SampleKind::Goal { BRAKES_WEIGHT } else { 1.0 }
 }
 
 /// Where a motion is at a time, if it goes on for so long.
@@ -303,5 +316,32 @@ impl Disturbance {
             }
         }
         control
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ergon_types::TrajectoryPoint;
+
+    #[test]
+    fn hard_braking_counts_more() {
+        let ego = VehicleState { t_s: 7.0, speed_mps: 12.0, ..VehicleState::default() };
+        let slower_by = |lost_mps: f64| {
+            let point = |k: i32| TrajectoryPoint {
+                t_s: 7.0 + 0.1 * f64::from(k),
+                speed_mps: 12.0 - 0.1 * f64::from(k) * lost_mps,
+                ..TrajectoryPoint::default()
+            };
+            Trajectory { points: (0..=20).map(point).collect() }
+        };
+        for (kind, lost_mps, expected) in [
+            (SampleKind::Student, 2.2, 1.0),
+            (SampleKind::Student, 4.0, BRAKES_WEIGHT),
+            (SampleKind::Goal, 4.0, 1.0),
+        ] {
+            assert_eq!(weight(kind, &ego, &slower_by(lost_mps)), expected, "{kind:?}, {lost_mps} m/s2");
+        }
+        assert_eq!(weight(SampleKind::Expert, &ego, &Trajectory::default()), 1.0);
     }
 }

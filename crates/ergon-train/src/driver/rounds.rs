@@ -38,6 +38,10 @@ const GROUPS: usize = 4;
 const DECAY_PART: f32 = 0.6;
 /// The driver that a run started from, in its folder.
 const START: &str = "start";
+/// Says with which seed and scale a run was begun, in its folder.
+const BEGUN: &str = "begun";
+/// Says after how many updates the student in the folder `model` was chosen.
+const CHOSEN: &str = "chosen";
 /// Updates between two checkpoints.
 const CHECKPOINT_UPDATES: u64 = 400;
 
@@ -69,9 +73,9 @@ pub const ROUNDS: [Round; 7] = [
 ];
 /// The rounds from a model that drives already: fewer, at a lower rate, and it drives from the first one on.
 pub const TUNING_ROUNDS: [Round; 3] = [
-    Round { episodes: 1600, updates: 1100, text: 0.5, perception: 4.0, lights: Some(6.0) },
-    Round { episodes: 480, updates: 1000, text: 0.5, perception: 4.0, lights: Some(6.0) },
-    Round { episodes: 480, updates: 2000, text: 0.5, perception: 3.0, lights: Some(6.0) },
+    Round { episodes: 1600, updates: 1100, text: 0.7, perception: 4.0, lights: Some(6.0) },
+    Round { episodes: 480, updates: 1000, text: 0.7, perception: 4.0, lights: Some(6.0) },
+    Round { episodes: 480, updates: 2000, text: 0.7, perception: 3.0, lights: Some(6.0) },
 ];
 /// Highest learning rate from nothing and from a model.
 const PEAK_RATES: [f32; 2] = [1e-3, 4e-4];
@@ -145,6 +149,16 @@ pub enum RoundsError {
         /// How it began.
         began: &'static str,
     },
+    /// The run was begun with another seed or scale.
+    #[error("{}: this run was begun with {was}, not with {asked}; go on with the same, or give another folder", folder.display())]
+    Otherwise {
+        /// The run's folder.
+        folder: PathBuf,
+        /// How it was begun.
+        was: String,
+        /// How it was to go on.
+        asked: String,
+    },
     /// The driver to start from cannot be taken.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -194,8 +208,8 @@ impl<'a> Run<'a> {
     /// that the run goes on without it. `scale` shortens all rounds. Setting `stop` makes it end at the next update or file.
     ///
     /// # Errors
-    /// The folder cannot be written, holds a run from nothing although there is a driver to start from, or that is none of
-    /// the built-in shape.
+    /// The folder cannot be written, holds a run with another seed or scale, or one from nothing although there is a driver to
+    /// start from, or that is none of the built-in shape.
     pub fn new(
         folder: &'a Path,
         from: Option<&'a Path>,
@@ -221,6 +235,7 @@ impl<'a> Run<'a> {
             }
             fs::rename(&partial, &tokenizer).map_err(io(&tokenizer))?;
         }
+        hold_to(folder, format!("--seed {seed} and --scale {scale}"))?;
         let vocabulary = Vocabulary::open(&tokenizer)?;
         let scaled = |n: u64, least: u64| ((n as f64 * scale).round() as u64).max(least);
         let rounds = if tunes { &TUNING_ROUNDS[..] } else { &ROUNDS[..] };
@@ -241,7 +256,7 @@ impl<'a> Run<'a> {
         self.tunes
     }
 
-    /// Does all rounds, or what is left of them, and writes the model to `model` in the folder.
+    /// Does all rounds, or what is left of them, and writes the model to `model` in the folder; nothing, if that is done.
     ///
     /// # Errors
     /// Whatever keeps the run from going on; nothing that was done is lost.
@@ -288,10 +303,15 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        let (model, chosen) = (self.folder.join("model"), self.folder.join(CHOSEN));
+        let updates = trainer.state().updates.to_string();
+        if fs::read_to_string(&chosen).is_ok_and(|after| after == updates) {
+            return Ok(model);
+        }
         tell(Progress::Exporting);
-        let model = self.folder.join("model");
         self.export(&trainer, &model)?;
         self.select(&model, tell)?;
+        fs::write(&chosen, updates).map_err(io(&chosen))?;
         Ok(model)
     }
 
@@ -447,6 +467,20 @@ pub fn holds_run(folder: &Path) -> bool {
     [checkpoint::FILE_NAME, "round-0", START].iter().any(|name| folder.join(name).exists())
 }
 
+/// Notes how a run in a folder begins, or holds it to what was noted.
+fn hold_to(folder: &Path, asked: String) -> Result<(), RoundsError> {
+    let (begun, partial) = (folder.join(BEGUN), folder.join("begun.partial"));
+    match fs::read_to_string(&begun) {
+        Ok(was) if was == asked => Ok(()),
+        Ok(was) => Err(RoundsError::Otherwise { folder: folder.to_path_buf(), was, asked }),
+        Err(reason) if reason.kind() == std::io::ErrorKind::NotFound => {
+            fs::write(&partial, asked).map_err(io(&partial))?;
+            fs::rename(&partial, &begun).map_err(io(&begun))
+        }
+        Err(reason) => Err(io(&begun)(reason)),
+    }
+}
+
 /// Copies the driver that a run starts from into the run's folder, where `start` is, if it is not there yet.
 fn begin_from(driver: &Path, start: &Path, run: &Path, network: &NetworkConfig) -> Result<(), RoundsError> {
     let began = |began| RoundsError::Began { folder: run.to_path_buf(), began };
@@ -467,11 +501,13 @@ fn begin_from(driver: &Path, start: &Path, run: &Path, network: &NetworkConfig) 
     fs::rename(&partial, start).map_err(io(start))
 }
 
-/// Copies the files of a driver.
+/// Copies the files of a driver, each of which appears whole; the weights last.
 pub(super) fn copy_model(from: &Path, to: &Path) -> Result<(), RoundsError> {
+    let partial = to.join("copy.partial");
     for file in ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"] {
-        let from = from.join(file);
-        fs::copy(&from, to.join(file)).map_err(io(&from))?;
+        let (from, to) = (from.join(file), to.join(file));
+        fs::copy(&from, &partial).map_err(io(&from))?;
+        fs::rename(&partial, &to).map_err(io(&to))?;
     }
     Ok(())
 }

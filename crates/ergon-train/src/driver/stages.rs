@@ -9,7 +9,7 @@ use super::rounds::{copy_model, holds_run};
 use super::{Progress, RoundsError, Run};
 
 /// Tunings after the run from nothing.
-pub const TUNINGS: usize = 2;
+pub const TUNINGS: usize = 3;
 
 /// Trains a driver in `folder` and gives back the folder of its model: from nothing with all [`TUNINGS`], or, with `from`, by one
 /// tuning of the driver there. What has been done in `folder` already is not done again. `scale` shortens all rounds; setting

@@ -14,7 +14,7 @@ use crate::road::{ElementId, Lanelet, LaneletKind, RoadNetwork, SignKind};
 use crate::scenario::Goal;
 use crate::task::{
     Beside, Instruction, LanePath, Side, Surroundings, Task, ends_beside_others, lane_beside, lane_path,
-    lane_position, neighbour, surroundings,
+    neighbour, surroundings,
 };
 use crate::traffic::Forecast;
 use crate::vehicle;
@@ -399,5 +399,5 @@ fn goes_first(roads: &RoadNetwork, seen: &Surroundings, inside: ElementId) -> bo
     let priority = signs
         .filter_map(|id| roads.signs.iter().find(|sign| sign.id == *id))
         .any(|sign| sign.kind == SignKind::Priority);
-    (green || priority) && bend < 0.6 && lane_position(roads, inside).1 >= 1
+    (green || priority) && bend < 0.6
 }

@@ -2,7 +2,7 @@
 
 use ergon_types::{ActorKind, LightColor, Trajectory};
 
-use super::{Instruction, Language, Side, Surroundings, Task, Turn, surroundings};
+use super::{Instruction, Language, Side, Surroundings, Task, Turn, lane_beside, surroundings};
 use crate::geometry::{Point, wrap_angle};
 use crate::world::World;
 
@@ -77,7 +77,7 @@ pub struct Facts {
     pub lead: Option<Lead>,
     /// The light that holds ahead; red and yellow counts as red.
     pub light: Option<LightColor>,
-    /// Number of the own lane, 1 at the left, and of all lanes this way.
+    /// Number of the own lane, 1 at the left, and of all lanes this way; a shoulder counts only for one who is on it.
     pub lane: Option<(u8, u8)>,
     /// A person on foot or a cyclist ahead.
     pub vulnerable: Option<ActorKind>,
@@ -125,10 +125,9 @@ pub fn facts(world: &World, task: &Task, plan: Option<&Trajectory>) -> Facts {
         }
         _ => None,
     };
-    let gap = side.and_then(|side| {
-        let beside = seen.beside(side);
-        beside.exists.then(|| (side, beside.is_free(speed_mps)))
-    });
+    let gap = side
+        .filter(|side| lane_beside(&world.scenario().roads, seen.lanelet, *side).is_some())
+        .map(|side| (side, seen.beside(side).is_free(speed_mps)));
     Facts {
         manoeuvre: Some(manoeuvre),
         lead,
@@ -210,13 +209,14 @@ fn manoeuvre(world: &World, task: &Task, seen: &Surroundings, plan: Option<&Traj
     if turns && upcoming_turn(world, task, seen).is_some() {
         return asked;
     }
-    if moves && end_m > 0.0 && (seen.left.exists || asked == Manoeuvre::ChangeLeft) {
+    let lane_to = |side| lane_beside(&world.scenario().roads, seen.lanelet, side).is_some();
+    if moves && end_m > 0.0 && (lane_to(Side::Left) || asked == Manoeuvre::ChangeLeft) {
         return Manoeuvre::ChangeLeft;
     }
     if asked == Manoeuvre::PullOver {
         return asked;
     }
-    if moves && end_m < 0.0 && (seen.right.exists || asked == Manoeuvre::ChangeRight) {
+    if moves && end_m < 0.0 && (lane_to(Side::Right) || asked == Manoeuvre::ChangeRight) {
         return Manoeuvre::ChangeRight;
     }
     let clear = 0.1 * now_mps + 1.0;

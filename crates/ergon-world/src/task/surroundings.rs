@@ -125,12 +125,13 @@ pub fn lane_beside(roads: &RoadNetwork, id: ElementId, side: Side) -> Option<&La
     neighbour(roads, id, side).filter(|beside| beside.kind != LaneletKind::Shoulder)
 }
 
-/// Number of a lanelet's lane counted from the left (0 first), and how many lead this way.
+/// Number of a lanelet's lane counted from the left (0 first), and how many lead this way. A shoulder counts only for one who is
+/// on it.
 pub fn lane_position(roads: &RoadNetwork, id: ElementId) -> (usize, usize) {
     let count = |side| {
         let mut at = id;
         // A file may have lanes in a ring.
-        (0..12).find(|_| match neighbour(roads, at, side) {
+        (0..12).find(|_| match lane_beside(roads, at, side) {
             Some(beside) => {
                 at = beside.id;
                 false

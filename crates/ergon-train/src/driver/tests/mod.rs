@@ -2,6 +2,7 @@
 
 mod golden;
 mod gradients;
+mod rounds;
 mod runtime;
 mod training;
 
