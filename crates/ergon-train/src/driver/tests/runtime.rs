@@ -147,6 +147,6 @@ fn tunings_follow_the_run_from_nothing() {
     }
     std::fs::remove_dir_all(folder.join("round-0")).unwrap();
     assert!(matches!(go(&mut told), Err(RoundsError::Stopped)));
-    assert_eq!(told.first().map(String::as_str), Some("Tuning { number: 1, all: 2 }"));
+    assert_eq!(told.first(), Some(&format!("Tuning {{ number: 1, all: {TUNINGS} }}")));
     assert!(folder.join("tuning-1/round-0").exists() && !folder.join("round-0").exists());
 }
