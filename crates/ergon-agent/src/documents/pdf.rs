@@ -78,6 +78,11 @@ pub(super) fn read(bytes: Vec<u8>, limits: &ReadLimits, stop: &AtomicBool) -> Re
     result
 }
 
+/// Ends the work on a file that nobody waits for any more.
+fn is_wanted(gone: &AtomicBool) -> Result<(), String> {
+    if gone.load(Ordering::SeqCst) { Err("given up".to_string()) } else { Ok(()) }
+}
+
 /// What is said of a part that unfolds to more than a limit.
 fn over(what: &str, limit: usize) -> String {
     let limit = if limit >= 1 << 20 { format!("{} MiB", limit >> 20) } else { format!("{limit} bytes") };
@@ -110,9 +115,7 @@ fn parse(mut bytes: Vec<u8>, limits: &ReadLimits, gone: &AtomicBool) -> Result<T
         if written.is_over {
             return Err(format!("its text is over {} MiB, the limit", limits.text_bytes >> 20));
         }
-        if gone.load(Ordering::SeqCst) {
-            return Err("given up".to_string());
-        }
+        is_wanted(gone)?;
         if !matches!(done, Ok(true)) {
             failed.get_or_insert(page);
         }
@@ -171,7 +174,7 @@ fn fill(pdf: &mut Pdf, bytes: &[u8]) {
     if pdf.was_encrypted() {
         return;
     }
-    let begin = bytes.windows(5).position(|window| window == b"%PDF-").unwrap_or(0);
+    let begin = raw::find(bytes, 0, b"%PDF-").unwrap_or(0);
     for object in pdf.objects.values_mut() {
         let Object::Stream(stream) = object else { continue };
         let (true, Some(start)) = (stream.content.is_empty(), stream.start_position) else { continue };

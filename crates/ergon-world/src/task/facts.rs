@@ -126,7 +126,7 @@ pub fn facts(world: &World, task: &Task, plan: Option<&Trajectory>) -> Facts {
         _ => None,
     };
     let gap = side
-        .filter(|side| lane_beside(&world.scenario().roads, seen.lanelet, *side).is_some())
+        .filter(|side| has_lane(world, &seen, *side))
         .map(|side| (side, seen.beside(side).is_free(speed_mps)));
     Facts {
         manoeuvre: Some(manoeuvre),
@@ -193,6 +193,11 @@ fn upcoming_turn(world: &World, task: &Task, seen: &Surroundings) -> Option<Turn
     None
 }
 
+/// Whether there is a lane to change to; a shoulder is none.
+fn has_lane(world: &World, seen: &Surroundings, side: Side) -> bool {
+    lane_beside(&world.scenario().roads, seen.lanelet, side).is_some()
+}
+
 /// What the plan does over its length. Speed changes count against the present speed, sideways motion against the lane.
 fn manoeuvre(world: &World, task: &Task, seen: &Surroundings, plan: Option<&Trajectory>) -> Manoeuvre {
     let asked = from_task(world, task, Some(seen));
@@ -209,14 +214,13 @@ fn manoeuvre(world: &World, task: &Task, seen: &Surroundings, plan: Option<&Traj
     if turns && upcoming_turn(world, task, seen).is_some() {
         return asked;
     }
-    let lane_to = |side| lane_beside(&world.scenario().roads, seen.lanelet, side).is_some();
-    if moves && end_m > 0.0 && (lane_to(Side::Left) || asked == Manoeuvre::ChangeLeft) {
+    if moves && end_m > 0.0 && (has_lane(world, seen, Side::Left) || asked == Manoeuvre::ChangeLeft) {
         return Manoeuvre::ChangeLeft;
     }
     if asked == Manoeuvre::PullOver {
         return asked;
     }
-    if moves && end_m < 0.0 && (lane_to(Side::Right) || asked == Manoeuvre::ChangeRight) {
+    if moves && end_m < 0.0 && (has_lane(world, seen, Side::Right) || asked == Manoeuvre::ChangeRight) {
         return Manoeuvre::ChangeRight;
     }
     let clear = 0.1 * now_mps + 1.0;

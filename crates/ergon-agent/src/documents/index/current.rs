@@ -1,8 +1,8 @@
 //! Whether files still hold what the index says of them: those that are to be cited are read once more.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeSet, HashMap},
+    cell::{OnceCell, RefCell},
+    collections::{BTreeMap, HashMap},
     path::Path,
     sync::atomic::AtomicBool,
 };
@@ -20,9 +20,9 @@ pub(super) struct Current {
     files: HashMap<u64, Entry>,
     limits: ReadLimits,
     /// Digests in the index, of files and of what describes them; read when first needed.
-    digests: RefCell<Option<HashMap<u64, u64>>>,
-    known: RefCell<HashMap<u64, bool>>,
-    changed: RefCell<BTreeSet<String>>,
+    digests: OnceCell<HashMap<u64, u64>>,
+    /// By name, whether a file that was read again is as it was.
+    known: RefCell<BTreeMap<String, bool>>,
 }
 
 impl Current {
@@ -30,9 +30,8 @@ impl Current {
         Current {
             files: entries.into_iter().map(|entry| (key(&entry.file), entry)).collect(),
             limits,
-            digests: RefCell::default(),
+            digests: OnceCell::new(),
             known: RefCell::default(),
-            changed: RefCell::default(),
         }
     }
 }
@@ -42,32 +41,35 @@ impl Library {
     /// not is told among the skipped, and is indexed anew when the library is opened next.
     pub fn is_current(&self, document: &Document) -> Result<bool, DocumentsError> {
         let file = &document.source.file;
-        let key = key(file);
-        if let Some(known) = self.current.known.borrow().get(&key) {
+        if let Some(known) = self.current.known.borrow().get(file) {
             return Ok(*known);
         }
-        if self.current.digests.borrow().is_none() {
-            let digests = self.opened.manifest().map_err(|error| self.failed(&error))?;
-            self.current.digests.replace(Some(digests));
-        }
-        let digest = self.current.digests.borrow().as_ref().and_then(|digests| digests.get(&key).copied());
+        let digests = match self.current.digests.get() {
+            Some(digests) => digests,
+            None => {
+                let digests = self.opened.manifest().map_err(|error| self.failed(&error))?;
+                self.current.digests.get_or_init(|| digests)
+            }
+        };
+        let key = key(file);
+        let digest = digests.get(&key).copied();
         let is_current = self.current.files.get(&key).is_some_and(|entry| {
             read::bytes(entry, &self.current.limits)
                 .is_ok_and(|raw| Some(raw.digest) == digest && raw.sha256 == document.source.sha256)
         });
         if !is_current {
-            self.current.changed.borrow_mut().insert(file.clone());
             self.forget(key);
         }
-        self.current.known.borrow_mut().insert(key, is_current);
+        self.current.known.borrow_mut().insert(file.clone(), is_current);
         Ok(is_current)
     }
 
     /// Files that were found changed since the library was opened; they count for nothing.
     pub fn changed(&self) -> Vec<Skipped> {
         let reason = "it no longer holds what was indexed, so it is no evidence in this run; run again";
-        let skipped = |file: &String| Skipped { file: file.clone(), reason: reason.to_string() };
-        self.current.changed.borrow().iter().map(skipped).collect()
+        let known = self.current.known.borrow();
+        let changed = known.iter().filter(|(_, is_current)| !**is_current);
+        changed.map(|(file, _)| Skipped { file: file.clone(), reason: reason.to_string() }).collect()
     }
 
     /// Takes back the stamp of a file, so that the next opening reads it. Where another process changes the index it is left

@@ -86,7 +86,7 @@ fn reading(index: Index, fields: Fields) -> tantivy::Result<Opened> {
 }
 
 /// Removes the files of an index from `folder`, and no others.
-pub(super) fn clear(folder: &Path) -> io::Result<()> {
+fn clear(folder: &Path) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         entries => entries?,

@@ -2,9 +2,9 @@
 //! as the file says, makes room for numbers that the file names, and unfolds streams of objects whole. None of that can be
 //! bounded from outside, so what would lead there is taken out of the bytes or refused.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
-use super::{super::ReadLimits, over, unfold};
+use super::{super::ReadLimits, is_wanted, over, unfold};
 
 /// Numbers beyond this in a table of references or a row of a predictor.
 const MAX_NUMBER: u64 = 1 << 24;
@@ -19,6 +19,8 @@ const DICTIONARY_BYTES: usize = 4 << 10;
 pub(super) fn tame(bytes: &mut [u8], limits: &ReadLimits, gone: &AtomicBool) -> Result<(), String> {
     let mut at = 0;
     while let Some(slash) = bytes[at..].iter().position(|byte| *byte == b'/') {
+        // Each name can make the search for a stream go through the whole file.
+        is_wanted(gone)?;
         let start = at + slash;
         let (name, end) = name(bytes, start + 1);
         at = end.max(start + 1);
@@ -135,9 +137,7 @@ fn streams(bytes: &[u8], limits: &ReadLimits, gone: &AtomicBool) -> Result<(), S
         let Some(from) = data(bytes, keyword).filter(|_| !bytes[..keyword].ends_with(b"end")) else {
             continue;
         };
-        if gone.load(Ordering::SeqCst) {
-            return Err("given up".to_string());
-        }
+        is_wanted(gone)?;
         // Compressed data say where they end. What is said around them may be a lie, so one stream may lie in another.
         let limit = limits.pdf_stream_bytes as u64;
         let is_too_large = match is_image(bytes, keyword) {
@@ -173,13 +173,12 @@ fn folds(bytes: &[u8], limit: usize) -> bool {
 /// Whether the dictionary before a stream says that it is an image, and nothing there is spelled so that it could be hidden.
 fn is_image(bytes: &[u8], keyword: usize) -> bool {
     let before = &bytes[keyword.saturating_sub(DICTIONARY_BYTES)..keyword];
-    let holds = |text: &[u8]| before.windows(text.len()).rposition(|window| window == text);
-    let dictionary = &before[holds(b"obj").unwrap_or(0)..];
-    let holds = |text: &[u8]| dictionary.windows(text.len()).any(|window| window == text);
+    let begin = before.windows(3).rposition(|window| window == b"obj").unwrap_or(0);
+    let holds = |text: &[u8]| find(before, begin, text).is_some();
     holds(b"/Image") && !holds(b"ObjStm") && !holds(b"XRef") && !holds(b"#")
 }
 
-fn find(bytes: &[u8], from: usize, text: &[u8]) -> Option<usize> {
+pub(super) fn find(bytes: &[u8], from: usize, text: &[u8]) -> Option<usize> {
     let found = bytes.get(from..)?.windows(text.len()).position(|window| window == text)?;
     Some(from + found)
 }
