@@ -155,6 +155,13 @@ impl<'a> Activations<'a> {
     }
 }
 
+/// Appends a row rounded with a scale per 32, for use beside other work of a thread.
+pub(crate) fn round_row(isa: Isa, x: &[f32], out: &mut Vec<Act32>) {
+    let first = out.len();
+    out.resize(first + x.len().div_ceil(256), ZERO_32);
+    round_row_32(isa, x, &mut out[first..]);
+}
+
 /// Sets the length without touching what is already there; every element is overwritten afterwards.
 fn resize<T: Copy>(buffer: &mut Vec<T>, len: usize, zero: T) {
     buffer.truncate(len);

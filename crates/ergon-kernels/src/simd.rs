@@ -231,6 +231,28 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
         self.load_i32(&sums)
     }
+    /// Integers that fit in 16 signed bits, to memory.
+    #[inline(always)]
+    fn store_i16(self, v: Self::I32, out: &mut [i16; 16]) {
+        let mut lanes = [0; 16];
+        self.store_i32(v, &mut lanes);
+        *out = lanes.map(|lane| lane as i16);
+    }
+    /// Bytes side by side in 16 bits each, as [`Simd::dot_pairs`] takes them: `(a[i], b[i])` in the lower and upper half of a
+    /// lane, in an order that [`Simd::in_order`] undoes.
+    #[inline(always)]
+    fn pairs(self, a: &[i8; 32], b: &[i8; 32]) -> [Self::I32; 2] {
+        let mut pairs = [[0; 16]; 2];
+        for (i, pair) in pairs.as_flattened_mut().iter_mut().enumerate() {
+            *pair = i32::from(a[i]) & 0xffff | i32::from(b[i]) << 16;
+        }
+        [self.load_i32(&pairs[0]), self.load_i32(&pairs[1])]
+    }
+    /// Lanes in the order of [`Simd::pairs`] as they were before.
+    #[inline(always)]
+    fn in_order(self, v: [Self::F32; 2]) -> [Self::F32; 2] {
+        v
+    }
     /// [`Simd::reduce_add_i32`] of both.
     #[inline(always)]
     fn reduce_add_i32_2(self, a: Self::I32, b: Self::I32) -> [i32; 2] {

@@ -1,9 +1,7 @@
 //! Attention against an oracle in f64, and the promise that a result depends on its own query and keys alone.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
-use ergon_kernels::ops::{
-    AttentionRow, AttentionShape, KeyValues, KvSlice, Q8Block, attention, f32_to_f16, f32_to_q8, q8_to_f32,
-};
+use ergon_kernels::ops::{AttentionRow, AttentionShape, KeyValues, KvSlice, attention, f32_to_f16};
 use ergon_kernels::{Cpu, Isa};
 use std::{iter::once, ops::Range};
 
@@ -135,51 +133,6 @@ impl Case {
             }
         }
         out
-    }
-}
-
-/// A cache of blocks gives, bit for bit, what one of singles gives that holds what the blocks read as: with strides longer
-/// than the heads, dims that end in a half tile, and values that are part of the keys.
-#[test]
-fn blocks_are_what_they_read_as() {
-    type Shape = ((usize, usize), (usize, usize), bool);
-    let shapes: [Shape; 5] = [
-        ((4, 2), (32, 32), false),
-        ((6, 3), (96, 160), false),
-        ((8, 2), (128, 128), false),
-        ((5, 1), (64, 32), true),
-        ((16, 1), (576, 512), true),
-    ];
-    for ((n_heads, n_kv_heads), (k_dim, v_dim), latent) in shapes {
-        let mut random = Random((n_heads * k_dim) as u64);
-        let (positions, scale) = (200, 4.0 / (k_dim as f32).sqrt());
-        let shape = AttentionShape { n_heads, n_kv_heads, k_dim, v_dim, scale };
-        let (k_row_stride, v_row_stride) = (n_kv_heads * k_dim + 32, n_kv_heads * v_dim);
-        let mut blocks = |stride: usize| {
-            let mut blocks = vec![Q8Block::default(); positions * stride / 32];
-            f32_to_q8(&random.vec(positions * stride), &mut blocks);
-            let mut singles = vec![0.0; positions * stride];
-            q8_to_f32(&blocks, &mut singles);
-            (blocks, singles)
-        };
-        let (k, v) = (blocks(k_row_stride), blocks(v_row_stride));
-        let visible = [0..1, 0..64, 3..200, 100..101, 0..130];
-        let q = random.vec(visible.len() * n_heads * k_dim);
-        for isa in Isa::available() {
-            let run = |k: KvSlice<'_>, v: KvSlice<'_>| {
-                let kv = match latent {
-                    true => KeyValues { k, v: k, k_row_stride, v_row_stride: k_row_stride },
-                    false => KeyValues { k, v, k_row_stride, v_row_stride },
-                };
-                let rows: Vec<AttentionRow<'_>> =
-                    visible.iter().map(|visible| AttentionRow { kv, visible: visible.clone() }).collect();
-                let mut out = vec![f32::NAN; rows.len() * n_heads * v_dim];
-                attention(&Cpu::with_isa(isa, 2).unwrap(), &shape, &q, &rows, &mut out);
-                bits(&out)
-            };
-            let right = run(KvSlice::F32(&k.1), KvSlice::F32(&v.1));
-            assert!(run(KvSlice::Q8(&k.0), KvSlice::Q8(&v.0)) == right, "{shape:?}, {isa}");
-        }
     }
 }
 

@@ -473,6 +473,23 @@ impl Simd for Avx512 {
         self.avx2().reduce_add_i32_2(self.registers(a), self.registers(b))
     }
     #[inline(always)]
+    fn store_i16(self, v: __m512i, out: &mut [i16; 16]) {
+        intrinsics!(_mm256_storeu_si256(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(v)))
+    }
+    #[inline(always)]
+    fn pairs(self, a: &[i8; 32], b: &[i8; 32]) -> [__m512i; 2] {
+        // Interleaved within halves: bytes 0 to 7 and 16 to 23 in the first, the others in the second.
+        intrinsics!({
+            let (a, b) = (_mm256_loadu_si256(a.as_ptr().cast()), _mm256_loadu_si256(b.as_ptr().cast()));
+            let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b));
+            [_mm512_cvtepi8_epi16(low), _mm512_cvtepi8_epi16(high)]
+        })
+    }
+    #[inline(always)]
+    fn in_order(self, [a, b]: [__m512; 2]) -> [__m512; 2] {
+        intrinsics!([_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b)])
+    }
+    #[inline(always)]
     fn transpose_16(self, rows: [__m512i; 16], out: &mut [Step; 16]) {
         for (column, out) in self.columns(rows).into_iter().zip(out) {
             self.store_u8(column, &mut out.0);

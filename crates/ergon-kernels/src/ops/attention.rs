@@ -3,12 +3,18 @@
 //! One pass over the keys with a running maximum and sum ("online softmax", Milakov and Gimelshein 2018,
 //! arXiv 1805.02867), so nothing as long as the context is stored. Keys are taken in blocks of 64 that begin
 //! at multiples of 64 of the absolute position. A query's result is the same sequence of operations on its
-//! own keys whoever else is computed beside it: the tiles of `attention_tile` only decide what is done at the
-//! same time.
+//! own keys whoever else is computed beside it: the tiles of `attention_tile` and `attention_blocks` only decide what is done
+//! at the same time.
 
-use super::attention_tile::{self as tile, Cache, Element, MAX_QUERIES, Query};
+use super::attention_blocks::{self, SEGMENT};
+use super::attention_query::{Cache, MAX_QUERIES, Query};
+use super::attention_tile::{self as tile, Element};
 use super::q8_block::Q8Block;
-use crate::{Cpu, shared::SharedSlice};
+use crate::{
+    Cpu,
+    activations::{Act32, round_row},
+    shared::SharedSlice,
+};
 use std::ops::Range;
 
 /// Keys or values as the cache stores them.
@@ -100,8 +106,15 @@ pub fn attention(cpu: &Cpu, shape: &AttentionShape, q: &[f32], rows: &[Attention
         rows_together = rows_together.max(together.len());
         rest.start = together.end;
     }
-    let tiling = Tiling::new(shape, rows.len(), rows_together, cpu.pool.threads());
+    let threads = cpu.pool.threads();
     let call = Call { cpu, shape, q, rows, out: SharedSlice::new(out) };
+    // Heads that share keys are better left together, if there are segments enough to share out.
+    let together = Tiling::new(shape, rows.len(), rows_together, 1);
+    let segments = call.segments();
+    if threads > 1 && segments > 1 && together.n_tasks() * segments >= 2 * threads {
+        return call.run_segments(&together, segments);
+    }
+    let tiling = Tiling::new(shape, rows.len(), rows_together, threads);
     cpu.pool.run(tiling.n_tasks(), |task| call.run(tiling.task(task)));
 }
 
@@ -142,6 +155,12 @@ fn check(shape: &AttentionShape, q: &[f32], rows: &[AttentionRow<'_>], out: &[f3
             assert!(fits(kv.v, kv.v_row_stride, v_dim), "values end before position {last}");
         }
     }
+}
+
+/// Whether products with a cache of blocks are done in integers: where heads that share a key make up for turning it. Nothing
+/// but the shape may decide, or a row would have other bits in company.
+fn in_integers(shape: &AttentionShape) -> bool {
+    shape.n_heads / shape.n_kv_heads >= 4
 }
 
 /// The longest start of `range` whose rows look at the same memory.
@@ -249,40 +268,155 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn run(&self, mut task: Task) {
-        while !task.rows.is_empty() {
-            let together = shared_cache(self.rows, task.rows.clone());
-            let kv = &self.rows[together.start].kv;
+    fn run(&self, task: Task) {
+        self.for_each_cache(task.rows.clone(), |rows| {
+            let kv = &self.rows[rows.start].kv;
+            // SAFETY: every task has rows and heads of its own.
+            let out = |index: usize| unsafe { self.out.range_mut(self.result(index)) };
             match (kv.k, kv.v) {
-                (KvSlice::F32(k), KvSlice::F32(v)) => self.run_rows(k, v, together.clone(), &task),
-                (KvSlice::F16(k), KvSlice::F16(v)) => self.run_rows(k, v, together.clone(), &task),
-                (KvSlice::Q8(k), KvSlice::Q8(v)) => self.run_rows(k, v, together.clone(), &task),
+                (KvSlice::F32(k), KvSlice::F32(v)) => self.run_rows(k, v, rows, &task, out),
+                (KvSlice::F16(k), KvSlice::F16(v)) => self.run_rows(k, v, rows, &task, out),
+                (KvSlice::Q8(k), KvSlice::Q8(v)) if in_integers(self.shape) => {
+                    let cache = self.cache(k, v, rows.start);
+                    let rounded = self.round(&rows, &task);
+                    let (n, mut queries) = self.queries(&rows, &task, &rounded, out);
+                    attention_blocks::attend(self.cpu.isa, &cache, &mut queries[..n]);
+                }
+                (KvSlice::Q8(k), KvSlice::Q8(v)) => self.run_rows(k, v, rows, &task, out),
                 _ => unreachable!("check() refuses keys and values of different formats"),
             }
-            task.rows.start = together.end;
+        });
+    }
+
+    /// The ranges of rows that share a cache.
+    fn for_each_cache(&self, mut rows: Range<usize>, mut run: impl FnMut(Range<usize>)) {
+        while !rows.is_empty() {
+            let together = shared_cache(self.rows, rows.clone());
+            rows.start = together.end;
+            run(together);
         }
     }
 
-    /// The heads of the task for rows that share the cache of `k` and `v`.
-    fn run_rows<E: Element>(&self, k: &[E], v: &[E], rows: Range<usize>, task: &Task) {
-        let &AttentionShape { n_heads, n_kv_heads, k_dim, v_dim, scale } = self.shape;
-        let KeyValues { k_row_stride: k_stride, v_row_stride: v_stride, .. } = self.rows[rows.start].kv;
-        let cache = Cache { k, v, k_stride, v_stride, k_dim, v_dim, scale };
-        let mut queries: [Query<'_>; MAX_QUERIES] = std::array::from_fn(|_| Query::default());
-        let mut n = 0;
-        for kv_head in task.kv_heads.clone() {
-            for row in rows.clone() {
-                for head in task.heads.clone() {
-                    let index = row * n_heads + kv_head * (n_heads / n_kv_heads) + head;
-                    // SAFETY: every task has rows and heads of its own.
-                    let out = unsafe { self.out.range_mut(index * v_dim..(index + 1) * v_dim) };
-                    let q = &self.q[index * k_dim..(index + 1) * k_dim];
-                    queries[n] = Query::new(q, out, kv_head, self.rows[row].visible.clone());
-                    n += 1;
-                }
-            }
-        }
+    /// The heads of the task for rows that share the cache of `k` and `v`, in singles.
+    fn run_rows<'o, E: Element>(
+        &'o self,
+        k: &[E],
+        v: &[E],
+        rows: Range<usize>,
+        task: &Task,
+        out: impl Fn(usize) -> &'o mut [f32],
+    ) {
+        let cache = self.cache(k, v, rows.start);
+        let (n, mut queries) = self.queries(&rows, task, &[], out);
         tile::attend(self.cpu.isa, &cache, &mut queries[..n]);
+    }
+
+    /// Where the result of query `index` is among all results.
+    fn result(&self, index: usize) -> Range<usize> {
+        index * self.shape.v_dim..(index + 1) * self.shape.v_dim
+    }
+
+    fn cache<'k, E>(&self, k: &'k [E], v: &'k [E], row: usize) -> Cache<'k, E> {
+        let &AttentionShape { k_dim, v_dim, scale, .. } = self.shape;
+        let KeyValues { k_row_stride, v_row_stride, .. } = self.rows[row].kv;
+        Cache { k, v, k_stride: k_row_stride, v_stride: v_row_stride, k_dim, v_dim, scale }
+    }
+
+    /// Key head, row and number in the call of the queries of a task for some of its rows, ordered by key head.
+    fn places<'t>(
+        &'t self,
+        rows: &'t Range<usize>,
+        task: &'t Task,
+    ) -> impl Iterator<Item = (usize, usize, usize)> + 't {
+        let &AttentionShape { n_heads, n_kv_heads, .. } = self.shape;
+        let rows_of = move |kv_head: usize| rows.clone().map(move |row| (kv_head, row));
+        task.kv_heads.clone().flat_map(rows_of).flat_map(move |(kv_head, row)| {
+            let first = row * n_heads + kv_head * (n_heads / n_kv_heads);
+            task.heads.clone().map(move |head| (kv_head, row, first + head))
+        })
+    }
+
+    /// The queries of [`Call::places`] rounded to eight bits.
+    fn round(&self, rows: &Range<usize>, task: &Task) -> Vec<Act32> {
+        let k_dim = self.shape.k_dim;
+        let mut rounded = Vec::new();
+        for (_, _, index) in self.places(rows, task) {
+            round_row(self.cpu.isa, &self.q[index * k_dim..(index + 1) * k_dim], &mut rounded);
+        }
+        rounded
+    }
+
+    /// The queries of [`Call::places`] and how many they are. `rounded` is of all of them, or empty; `out` gives the place for
+    /// the result of each.
+    fn queries<'o>(
+        &'o self,
+        rows: &Range<usize>,
+        task: &Task,
+        rounded: &'o [Act32],
+        out: impl Fn(usize) -> &'o mut [f32],
+    ) -> (usize, [Query<'o>; MAX_QUERIES]) {
+        let k_dim = self.shape.k_dim;
+        let mut queries = std::array::from_fn(|_| Query::default());
+        let mut rounded = rounded.chunks(k_dim.div_ceil(256));
+        let mut n = 0;
+        for (kv_head, row, index) in self.places(rows, task) {
+            let q = &self.q[index * k_dim..(index + 1) * k_dim];
+            let rounded = rounded.next().unwrap_or_default();
+            queries[n] = Query::new(q, rounded, out(index), kv_head, self.rows[row].visible.clone());
+            n += 1;
+        }
+        (n, queries)
+    }
+
+    /// Segments that the rows see, where all products are of integers and the parts of results need little memory; else 1.
+    fn segments(&self) -> usize {
+        /// Numbers.
+        const LITTLE: usize = 1 << 20;
+        let blocks = self.rows.iter().all(|row| matches!(row.kv.k, KvSlice::Q8(_)));
+        let end = self.rows.iter().map(|row| row.visible.end).max().unwrap_or(0);
+        let segments = end.div_ceil(SEGMENT);
+        let results = self.rows.len() * self.shape.n_heads * self.shape.v_dim;
+        if blocks && in_integers(self.shape) && segments * results <= LITTLE { segments } else { 1 }
+    }
+
+    /// As [`Call::run`] for all tasks, but each of them in `segments` parts, that are joined afterwards.
+    fn run_segments(&self, tiling: &Tiling, segments: usize) {
+        let &AttentionShape { n_heads, v_dim, .. } = self.shape;
+        let n = self.rows.len() * n_heads * segments;
+        // The result, maximum and sum of each query's segments.
+        let (mut parts, mut sums) = (vec![0.0; n * v_dim], vec![(f32::NEG_INFINITY, 0.0); n]);
+        let (parts, sums) = (SharedSlice::new(&mut parts), SharedSlice::new(&mut sums));
+        // SAFETY: each part belongs to one task, and parts are joined after all have been computed.
+        let part = |index: usize| unsafe { parts.range_mut(self.result(index)) };
+        // SAFETY: as above.
+        let sum = |index: usize| unsafe { &mut sums.range_mut(index..index + 1)[0] };
+        self.cpu.pool.run(tiling.n_tasks() * segments, |number| {
+            let (task, segment) = (tiling.task(number / segments), number % segments);
+            self.for_each_cache(task.rows.clone(), |rows| {
+                let kv = &self.rows[rows.start].kv;
+                let (KvSlice::Q8(k), KvSlice::Q8(v)) = (kv.k, kv.v) else {
+                    unreachable!("segments() looks for other caches")
+                };
+                let cache = self.cache(k, v, rows.start);
+                let rounded = self.round(&rows, &task);
+                let (n, mut queries) =
+                    self.queries(&rows, &task, &rounded, |index| part(index * segments + segment));
+                attention_blocks::attend_segment(self.cpu.isa, &cache, segment, &mut queries[..n]);
+                for (query, (_, _, index)) in queries.iter().zip(self.places(&rows, &task)) {
+                    *sum(index * segments + segment) = (query.max, query.sum);
+                }
+            });
+        });
+        self.cpu.pool.run(self.rows.len() * n_heads, |index| {
+            // SAFETY: each result belongs to one task.
+            let out = unsafe { self.out.range_mut(self.result(index)) };
+            let visible = self.rows[index / n_heads].visible.clone();
+            let of_segments: Vec<Query<'_>> = (index * segments..(index + 1) * segments)
+                .map(|index| Query::part(part(index), *sum(index)))
+                .collect();
+            let mut query = Query::new(&[], &[], out, 0, visible);
+            attention_blocks::join(self.cpu.isa, &mut query, &of_segments);
+        });
     }
 }
 

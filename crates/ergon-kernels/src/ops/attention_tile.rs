@@ -1,7 +1,7 @@
 //! The inner loops of attention: a few queries against a block of keys, in registers.
 //!
-//! Numbers of any format become singles as they are read; blocks of integers are no exception: a key takes part as what its
-//! block reads as.
+//! Numbers of any format become singles as they are read, and so do blocks of integers where few heads share a key: it takes
+//! part as what its block reads as (`attention_blocks` is for where many do).
 //!
 //! Per query the order of operations is fixed: a score adds its products in one accumulator of sixteen lanes,
 //! chunk by chunk, then the lanes in the tree of `reduce_add`; an element of the result adds `weight * value`
@@ -10,7 +10,10 @@
 
 #![allow(clippy::needless_range_loop)] // One index runs over several small arrays at once.
 
-use super::{exp::exp, q8_block::Q8Block};
+use super::{
+    attention_query::{BLOCK, Cache, Query, scale_in_place, weigh},
+    q8_block::Q8Block,
+};
 use crate::{
     float::bf16_to_f32,
     isa::Isa,
@@ -18,10 +21,6 @@ use crate::{
 };
 use std::ops::Range;
 
-/// Keys per block. Blocks begin at multiples of it.
-pub(super) const BLOCK: usize = 64;
-/// Queries per call of [`attend`].
-pub(super) const MAX_QUERIES: usize = 32;
 /// Queries that go through a block together; their scores live on the stack. With AVX-512 eight need half as many
 /// conversions of keys and values for a product as four do (latent attention, 16 heads, depth 16384: 13 % faster).
 const TILE: usize = 8;
@@ -89,18 +88,6 @@ impl Element for Q8Block {
     }
 }
 
-/// The keys and values of one sequence: number `i` of head `h` at position `p` is at `p * stride + h * dim +
-/// i`.
-pub(super) struct Cache<'a, E> {
-    pub(super) k: &'a [E],
-    pub(super) v: &'a [E],
-    pub(super) k_stride: usize,
-    pub(super) v_stride: usize,
-    pub(super) k_dim: usize,
-    pub(super) v_dim: usize,
-    pub(super) scale: f32,
-}
-
 /// One head of a block of keys: its key `j` begins at `j * k_stride`.
 #[derive(Clone, Copy)]
 struct Block<'a, E> {
@@ -128,31 +115,6 @@ impl<'a, E: Element> Block<'a, E> {
             // Latent values are part of the keys.
             fetch_v: fetch && !std::ptr::eq(cache.k, cache.v),
         }
-    }
-}
-
-/// One query on its way through the keys. `out` holds the sum of `weight * value` so far, `sum` that of the
-/// weights, both relative to e^`max`.
-#[derive(Default)]
-pub(super) struct Query<'a> {
-    q: &'a [f32],
-    out: &'a mut [f32],
-    kv_head: usize,
-    visible: Range<usize>,
-    max: f32,
-    sum: f32,
-}
-
-impl<'a> Query<'a> {
-    pub(super) fn new(q: &'a [f32], out: &'a mut [f32], kv_head: usize, visible: Range<usize>) -> Query<'a> {
-        Query { q, out, kv_head, visible, max: f32::NEG_INFINITY, sum: 0.0 }
-    }
-
-    /// The keys it sees of the block at position `first`, relative to that.
-    #[inline(always)]
-    fn part_of(&self, first: usize) -> Range<usize> {
-        let end = self.visible.end.clamp(first, first + BLOCK) - first;
-        (self.visible.start.max(first) - first).min(end)..end
     }
 }
 
@@ -233,44 +195,6 @@ fn fetch<S: Simd, E: Element>(s: S, x: &[E], at: usize, n: usize) {
         s.prefetch(first.wrapping_add(i));
         i += 64;
     }
-}
-
-/// Scores to weights e^(score - max); rescales what the query has so far if the maximum grew.
-#[inline(always)]
-fn weigh<S: Simd>(s: S, query: &mut Query<'_>, scores: &mut [f32; BLOCK]) {
-    let (chunks, _) = scores.as_chunks_mut::<16>();
-    let mut max = s.load(&chunks[0]);
-    for chunk in &chunks[1..] {
-        max = s.max(s.load(chunk), max);
-    }
-    let max = s.reduce_max(max);
-    if max > query.max {
-        let mut factor = [0.0; 16];
-        s.store(exp(s, s.splat(query.max - max)), &mut factor);
-        // The first block finds zeros, which need no factor.
-        if query.max > f32::NEG_INFINITY {
-            scale_in_place(s, factor[0], query.out);
-        }
-        query.sum *= factor[0];
-        query.max = max;
-    }
-    let max = s.splat(query.max);
-    let mut sums = [s.zero(); 4];
-    for (sum, chunk) in sums.iter_mut().zip(chunks) {
-        *sum = exp(s, s.sub(s.load(chunk), max));
-        s.store(*sum, chunk);
-    }
-    query.sum += s.reduce_add(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])));
-}
-
-#[inline(always)]
-fn scale_in_place<S: Simd>(s: S, factor: f32, x: &mut [f32]) {
-    let factor = s.splat(factor);
-    let (chunks, tail) = x.as_chunks_mut::<16>();
-    for chunk in chunks {
-        s.store(s.mul(s.load(chunk), factor), chunk);
-    }
-    s.store_partial(s.mul(s.load_partial(tail), factor), tail);
 }
 
 /// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have four.

@@ -10,6 +10,8 @@
 
 mod adamw;
 mod attention;
+mod attention_blocks;
+mod attention_query;
 mod attention_tile;
 mod cross_entropy;
 mod elementwise;

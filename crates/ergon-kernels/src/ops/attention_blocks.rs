@@ -1,0 +1,509 @@
+//! The inner loops of attention over a cache of blocks in integers, for heads that share their keys.
+//!
+//! ```text
+//! for each block of 64 keys
+//!     scores[q][key]  = sum over groups of 32: d_q d_key (q . key)           8 bits times 8 bits
+//!     weights[q][key] = e^(score - max), as in `attention_tile`
+//!     for each group of 32 numbers of the values
+//!         w[key]   = round(32767 weights[key] d_key / the largest)          16 bits
+//!         out[q]  += largest / 32767 * sum over keys of w[key] value[key]   16 bits times 8 bits
+//! ```
+//!
+//! Where sixteen heads use each latent 32 times, attention waits for arithmetic and not for memory, and a product of
+//! integers takes a quarter (8 bits) or half (16 bits) of the time of one of singles. What that costs in accuracy is the
+//! rounding of the query, as coarse as that of the keys; weights keep 16 bits, since with eight the many small ones of a
+//! long context would all but vanish beside one that is large.
+//!
+//! A weight's step depends on the largest of its own query's block, a block's place on the position alone: so here, too, a
+//! result depends on its query and the keys that it sees, whoever else is computed beside it.
+
+#![allow(clippy::needless_range_loop)] // One index runs over several small arrays at once.
+
+use super::{
+    attention_query::{BLOCK, Cache, MAX_QUERIES, Query, scale_in_place, weigh},
+    exp::exp,
+    q8_block::Q8Block,
+};
+use crate::{
+    float::bf16_to_f32,
+    isa::Isa,
+    simd::{Simd, Step, dispatch},
+};
+use std::ops::Range;
+
+/// Numbers of a block of the cache: a group that shares a scale.
+const GROUP: usize = Q8Block::VALUES;
+/// Largest weight as an integer. 64 of them times 127 fit in 32 bits.
+const LARGEST_WEIGHT: f32 = 32767.0;
+
+/// Scores, then weights relative to the largest of the block, of all queries of a call for a block of keys.
+#[repr(align(64))]
+struct Scores([[f32; BLOCK]; MAX_QUERIES]);
+
+/// Keys or values of one head for a block of positions.
+struct Rows<'a> {
+    /// Row `i` begins at `i` strides.
+    blocks: &'a [Q8Block],
+    /// Blocks from a row to the next.
+    stride: usize,
+    /// Groups of a row.
+    groups: usize,
+    /// The rows that any query sees. Others may lie outside of the cache and are not read.
+    seen: Range<usize>,
+}
+
+impl<'a> Rows<'a> {
+    /// Head `head` from position `first` on, `dim` numbers of each row.
+    #[inline(always)]
+    fn new(
+        cache: &'a [Q8Block],
+        stride: usize,
+        dim: usize,
+        (first, head): (usize, usize),
+        seen: Range<usize>,
+    ) -> Rows<'a> {
+        let (stride, groups) = (stride / GROUP, dim / GROUP);
+        Rows { blocks: &cache[first * stride + head * groups..], stride, groups, seen }
+    }
+
+    /// Whether it is the first groups of the same rows, as latent values are of the keys.
+    #[inline(always)]
+    fn is_part_of(&self, other: &Rows<'_>) -> bool {
+        std::ptr::eq(self.blocks, other.blocks) && self.stride == other.stride && self.groups <= other.groups
+    }
+
+    /// Whether all `n` rows from `first` on are seen.
+    #[inline(always)]
+    fn sees_all(&self, first: usize, n: usize) -> bool {
+        self.seen.start <= first && first + n <= self.seen.end
+    }
+
+    /// The numbers of a row in a group.
+    #[inline(always)]
+    fn numbers(&self, row: usize, group: usize) -> &'a [i8; GROUP] {
+        &self.blocks[row * self.stride + group].values
+    }
+
+    /// Reads the scales by group and row; 0 where nobody sees a row.
+    #[inline(always)]
+    fn read_scales(&self, scales: &mut [[f32; BLOCK]]) {
+        scales.as_flattened_mut().fill(0.0);
+        for row in self.seen.clone() {
+            let blocks = &self.blocks[row * self.stride..][..self.groups];
+            for (block, scales) in blocks.iter().zip(scales.iter_mut()) {
+                scales[row] = bf16_to_f32(block.scale);
+            }
+        }
+    }
+}
+
+/// Positions whose part of a result is computed by itself. A result is the sum of its segments' parts in the order of the
+/// positions, whether one thread did them all or each another.
+pub(super) const SEGMENT: usize = 2048;
+
+dispatch! {
+    /// Computes the results of `queries`, ordered by key head, over the keys they see, segment by segment.
+    pub(super) fn attend(cache: &Cache<'_, Q8Block>, queries: &mut [Query<'_>]) = attend_simd;
+}
+
+dispatch! {
+    /// Computes the part of a segment of the results of `queries`, ordered by key head, to be joined with others.
+    pub(super) fn attend_segment(cache: &Cache<'_, Q8Block>, segment: usize, queries: &mut [Query<'_>]) =
+        attend_segment_simd;
+}
+
+dispatch! {
+    /// Joins the parts of a result, in the order of the positions; `query` has none yet.
+    pub(super) fn join(query: &mut Query<'_>, parts: &[Query<'_>]) = join_simd;
+}
+
+#[inline(always)]
+fn attend_simd<S: Simd>(s: S, cache: &Cache<'_, Q8Block>, queries: &mut [Query<'_>]) {
+    let end = queries.iter().map(|query| query.visible.end).max().unwrap_or(0);
+    let mut memory = vec![0.0; queries.len() * cache.v_dim];
+    for query in queries.iter_mut() {
+        query.out.fill(0.0);
+    }
+    for segment in 0..end.div_ceil(SEGMENT) {
+        let mut parts: [Query<'_>; MAX_QUERIES] = std::array::from_fn(|_| Query::default());
+        let parts = &mut parts[..queries.len()];
+        for ((part, query), out) in parts.iter_mut().zip(queries.iter()).zip(memory.chunks_mut(cache.v_dim)) {
+            *part = query.with_out(out);
+        }
+        attend_segment_simd(s, cache, segment, parts);
+        for (query, part) in queries.iter_mut().zip(parts.iter()) {
+            add_part(s, query, part);
+        }
+    }
+    for query in queries {
+        finish(s, query);
+    }
+}
+
+#[inline(always)]
+fn join_simd<S: Simd>(s: S, query: &mut Query<'_>, parts: &[Query<'_>]) {
+    query.out.fill(0.0);
+    for part in parts {
+        add_part(s, query, part);
+    }
+    finish(s, query);
+}
+
+/// Adds what a segment gives to what those before gave.
+#[inline(always)]
+fn add_part<S: Simd>(s: S, query: &mut Query<'_>, part: &Query<'_>) {
+    // Of no key.
+    if part.sum == 0.0 {
+        return;
+    }
+    let max = part.max.max(query.max);
+    let mut factors = [0.0; 16];
+    (factors[0], factors[1]) = (query.max - max, part.max - max);
+    let of_both = exp(s, s.load(&factors));
+    s.store(of_both, &mut factors);
+    let (old, new) = (factors[0], factors[1]);
+    for (out, part) in query.out.as_chunks_mut::<16>().0.iter_mut().zip(part.out.as_chunks().0) {
+        s.store(s.mul_add(s.load(part), s.splat(new), s.mul(s.load(out), s.splat(old))), out);
+    }
+    query.sum = query.sum * old + part.sum * new;
+    query.max = max;
+}
+
+#[inline(always)]
+fn finish<S: Simd>(s: S, query: &mut Query<'_>) {
+    if !query.visible.is_empty() {
+        scale_in_place(s, 1.0 / query.sum, query.out);
+    }
+}
+
+#[inline(always)]
+fn attend_segment_simd<S: Simd>(s: S, cache: &Cache<'_, Q8Block>, segment: usize, queries: &mut [Query<'_>]) {
+    let (mut begin, mut end) = (usize::MAX, 0);
+    for query in queries.iter_mut() {
+        query.out.fill(0.0);
+        if !query.visible.is_empty() {
+            begin = begin.min(query.visible.start);
+            end = end.max(query.visible.end);
+        }
+    }
+    begin = begin.max(segment * SEGMENT);
+    end = end.min((segment + 1) * SEGMENT);
+    let mut scales = vec![[0.0; BLOCK]; cache.k_dim.max(cache.v_dim) / GROUP];
+    let mut first = begin - begin % BLOCK;
+    while first < end {
+        for group in queries.chunk_by_mut(|a, b| a.kv_head == b.kv_head) {
+            attend_block(s, cache, first, group, &mut scales);
+        }
+        first += BLOCK;
+    }
+}
+
+/// The block of keys at position `first` for all queries of one key head. `scales` is memory for those of all groups.
+#[inline(always)]
+fn attend_block<S: Simd>(
+    s: S,
+    cache: &Cache<'_, Q8Block>,
+    first: usize,
+    queries: &mut [Query<'_>],
+    scales: &mut [[f32; BLOCK]],
+) {
+    // What each query sees, and what any does.
+    let mut parts = [const { 0..0 }; MAX_QUERIES];
+    let mut seen = Range { start: BLOCK, end: 0 };
+    for (query, part) in queries.iter().zip(&mut parts) {
+        *part = query.part_of(first);
+        if part.start < part.end {
+            seen = seen.start.min(part.start)..seen.end.max(part.end);
+        }
+    }
+    if seen.is_empty() {
+        return;
+    }
+    let place = (first, queries[0].kv_head);
+    let keys = Rows::new(cache.k, cache.k_stride, cache.k_dim, place, seen.clone());
+    let values = Rows::new(cache.v, cache.v_stride, cache.v_dim, place, seen);
+    let mut scores = Scores([[0.0; BLOCK]; MAX_QUERIES]);
+    let scores = &mut scores.0[..queries.len()];
+    keys.read_scales(scales);
+    score(s, &keys, scales, queries, scores);
+    let mut largest = [0.0; MAX_QUERIES];
+    for (n, (query, scores)) in queries.iter_mut().zip(scores.iter_mut()).enumerate() {
+        let part = &parts[n];
+        for chunk in scores.as_chunks_mut::<16>().0 {
+            s.store(s.mul(s.load(chunk), s.splat(cache.scale)), chunk);
+        }
+        // Another query's keys may lie outside.
+        scores[..part.start].fill(f32::NEG_INFINITY);
+        scores[part.end..].fill(f32::NEG_INFINITY);
+        if part.start < part.end {
+            weigh(s, query, scores);
+            largest[n] = make_relative(s, scores, 1.0);
+        } else {
+            scores.fill(0.0);
+        }
+    }
+    if !values.is_part_of(&keys) {
+        values.read_scales(scales);
+    }
+    add_values(s, &values, scales, &parts, queries, scores, &largest);
+}
+
+/// Turns numbers from 0 up into parts of the largest, which becomes `one`. Returns the largest; where it is too small to
+/// divide by, all become 0, and where it is no number, any.
+#[inline(always)]
+fn make_relative<S: Simd>(s: S, numbers: &mut [f32; BLOCK], one: f32) -> f32 {
+    let (chunks, _) = numbers.as_chunks_mut::<16>();
+    // Among numbers without a sign the order of the bits is the order of the numbers, NaN above all.
+    let mut largest = s.as_i32(s.load(&chunks[0]));
+    for chunk in &chunks[1..] {
+        largest = s.max_i32(largest, s.as_i32(s.load(chunk)));
+    }
+    let largest = f32::from_bits(s.reduce_max_i32(largest) as u32);
+    let inverse = s.splat(if largest >= f32::MIN_POSITIVE { one / largest } else { 0.0 });
+    for chunk in chunks {
+        s.store(s.mul(s.load(chunk), inverse), chunk);
+    }
+    largest
+}
+
+/// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have fewer queries.
+const fn many_registers(isa: Isa) -> bool {
+    isa.has_avx512()
+}
+
+/// Keys of a piece: they fill a vector.
+const PIECE: usize = 16;
+/// Keys turned: steps of four numbers, eight for each of two groups, of each piece.
+type Panels = [[[Step; 8]; 2]; BLOCK / PIECE];
+
+/// `scores[q][key] += q . K[key]`, two groups of numbers at a time.
+#[inline(always)]
+fn score<S: Simd>(
+    s: S,
+    keys: &Rows<'_>,
+    scales: &[[f32; BLOCK]],
+    queries: &[Query<'_>],
+    scores: &mut [[f32; BLOCK]],
+) {
+    let mut panels: Panels = [[[const { Step([0; 64]) }; 8]; 2]; BLOCK / PIECE];
+    for low in (0..keys.groups).step_by(2) {
+        let high = (low + 1).min(keys.groups - 1);
+        for (piece, panel) in panels.iter_mut().enumerate() {
+            turn_keys(s, keys, PIECE * piece, (low, high), panel);
+        }
+        for group in low..=high {
+            let mut at = 0;
+            while at < queries.len() {
+                let (queries, scores) = (&queries[at..], &mut scores[at..]);
+                let panels = (&panels, group - low);
+                at += match queries.len() {
+                    8.. if many_registers(S::ISA) => {
+                        score_queries::<S, 8>(s, group, panels, &scales[group], queries, scores)
+                    }
+                    4.. => score_queries::<S, 4>(s, group, panels, &scales[group], queries, scores),
+                    _ => score_queries::<S, 1>(s, group, panels, &scales[group], queries, scores),
+                };
+            }
+        }
+    }
+}
+
+/// Two groups of sixteen keys from key `first` on, turned: step `t` of a group has numbers `4 t .. 4 t + 4` of all of them.
+/// Keys that nobody sees are zeros.
+#[inline(always)]
+fn turn_keys<S: Simd>(
+    s: S,
+    keys: &Rows<'_>,
+    first: usize,
+    (low, high): (usize, usize),
+    panel: &mut [[Step; 8]; 2],
+) {
+    let mut rows = [s.signed_for_rows(s.splat_i8(0)); PIECE];
+    if keys.sees_all(first, PIECE) {
+        for i in 0..PIECE {
+            rows[i] = key(s, keys, first + i, (low, high));
+        }
+    } else {
+        for i in 0..PIECE {
+            if keys.sees_all(first + i, 1) {
+                rows[i] = key(s, keys, first + i, (low, high));
+            }
+        }
+    }
+    let panel = panel.as_flattened_mut().first_chunk_mut().expect("twice 8 steps");
+    s.transpose_16(rows, panel);
+}
+
+/// Two groups of a key as [`Simd::rows`] takes them.
+#[inline(always)]
+fn key<S: Simd>(s: S, keys: &Rows<'_>, row: usize, (low, high): (usize, usize)) -> S::I8 {
+    let (low, high) = (keys.numbers(row, low), keys.numbers(row, high));
+    // The same of the next block: a key's two groups are short and far from the next key's, which is more than hardware
+    // prefetchers follow.
+    s.prefetch(low.as_ptr().cast::<Q8Block>().wrapping_add(BLOCK * keys.stride).cast());
+    // SAFETY: both are 32 bytes, of which any is valid.
+    let (low, high) = unsafe { (&*low.as_ptr().cast(), &*high.as_ptr().cast()) };
+    s.signed_for_rows(s.join_32(low, high))
+}
+
+/// Adds a group's part to the scores of the first `N` queries. Returns `N`.
+#[inline(always)]
+fn score_queries<S: Simd, const N: usize>(
+    s: S,
+    group: usize,
+    (panels, half): (&Panels, usize),
+    scales: &[f32; BLOCK],
+    queries: &[Query<'_>],
+    scores: &mut [[f32; BLOCK]],
+) -> usize {
+    let (eight, rest) = (group / 8, group % 8);
+    let mut a: [&[[i8; 4]; 8]; N] = [&[[0; 4]; 8]; N];
+    let mut offsets = [0; N];
+    let mut query_scales = [0.0; N];
+    for n in 0..N {
+        let rounded = &queries[n].rounded[eight];
+        let numbers = rounded.q.as_flattened().as_chunks::<4>().0;
+        a[n] = numbers[8 * rest..].first_chunk().expect("256 numbers are 8 groups");
+        offsets[n] = rounded.offsets[rest];
+        query_scales[n] = rounded.scales[rest];
+    }
+    for piece in (0..BLOCK / PIECE).step_by(2) {
+        let sums = s.rows::<2, N, 8>(true, [&panels[piece][half], &panels[piece + 1][half]], a, offsets);
+        for (sums, piece) in sums.into_iter().zip(piece..) {
+            let scale = s.load(&scales.as_chunks().0[piece]);
+            for n in 0..N {
+                let chunk = &mut scores[n].as_chunks_mut::<16>().0[piece];
+                let scale = s.mul(scale, s.splat(query_scales[n]));
+                s.store(s.mul_add(s.to_f32(sums[n]), scale, s.load(chunk)), chunk);
+            }
+        }
+    }
+    N
+}
+
+/// The values of two keys in one group, side by side as [`Simd::pairs`] puts them, for all pairs of keys of a block.
+#[repr(align(64))]
+struct Pairs([[[i32; 16]; 2]; BLOCK / 2]);
+
+/// A group's scales of the values that a query sees, as parts of the largest.
+struct RelativeScales {
+    /// The keys it is for.
+    part: Range<usize>,
+    /// The largest; NaN where a value is no number, which it then makes of the result.
+    largest: f32,
+    /// [`LARGEST_WEIGHT`] times scale over largest.
+    relative: [f32; BLOCK],
+}
+
+impl RelativeScales {
+    #[inline(always)]
+    fn new<S: Simd>(s: S, scales: &[f32; BLOCK], part: &Range<usize>) -> RelativeScales {
+        let mut relative = *scales;
+        relative[..part.start].fill(0.0);
+        relative[part.end..].fill(0.0);
+        let largest = make_relative(s, &mut relative, LARGEST_WEIGHT);
+        RelativeScales { part: part.clone(), largest, relative }
+    }
+}
+
+/// `out += weight * value` for the keys each query sees, a group of numbers at a time. `weights` are relative to `largest`.
+#[inline(always)]
+fn add_values<S: Simd>(
+    s: S,
+    values: &Rows<'_>,
+    scales: &[[f32; BLOCK]],
+    parts: &[Range<usize>; MAX_QUERIES],
+    queries: &mut [Query<'_>],
+    weights: &[[f32; BLOCK]],
+    largest: &[f32; MAX_QUERIES],
+) {
+    let mut pairs = Pairs([[[0; 16]; 2]; BLOCK / 2]);
+    let mut rounded = [[[0i16; 16]; BLOCK / 16]; MAX_QUERIES];
+    let mut factors = [0.0; MAX_QUERIES];
+    for group in 0..values.groups {
+        pair_values(s, values, group, &mut pairs);
+        let mut relative = RelativeScales::new(s, &scales[group], &parts[0]);
+        for n in 0..queries.len() {
+            if parts[n] != relative.part {
+                relative = RelativeScales::new(s, &scales[group], &parts[n]);
+            }
+            factors[n] = largest[n] * relative.largest / LARGEST_WEIGHT;
+            let weights = weights[n].as_chunks::<16>().0.iter().zip(relative.relative.as_chunks().0);
+            for ((weights, scales), rounded) in weights.zip(&mut rounded[n]) {
+                s.store_i16(s.round_to_i32(s.mul(s.load(weights), s.load(scales))), rounded);
+            }
+        }
+        let mut at = 0;
+        while at < queries.len() {
+            let (queries, weights, factors) = (&mut queries[at..], &rounded[at..], &factors[at..]);
+            at += match queries.len() {
+                8.. if many_registers(S::ISA) => {
+                    add_to_queries::<S, 8>(s, group, &pairs, queries, weights, factors)
+                }
+                2.. => add_to_queries::<S, 2>(s, group, &pairs, queries, weights, factors),
+                _ => add_to_queries::<S, 1>(s, group, &pairs, queries, weights, factors),
+            };
+        }
+    }
+}
+
+/// Puts the values of neighbouring keys in one group side by side. Those that nobody sees are zeros.
+#[inline(always)]
+fn pair_values<S: Simd>(s: S, values: &Rows<'_>, group: usize, pairs: &mut Pairs) {
+    if values.sees_all(0, BLOCK) {
+        for (pair, out) in pairs.0.iter_mut().enumerate() {
+            let (a, b) = (values.numbers(2 * pair, group), values.numbers(2 * pair + 1, group));
+            let [low, high] = s.pairs(a, b);
+            s.store_i32(low, &mut out[0]);
+            s.store_i32(high, &mut out[1]);
+        }
+        return;
+    }
+    for (pair, out) in pairs.0.iter_mut().enumerate() {
+        let mut two = [&[0; GROUP]; 2];
+        for i in 0..2 {
+            if values.sees_all(2 * pair + i, 1) {
+                two[i] = values.numbers(2 * pair + i, group);
+            }
+        }
+        let [low, high] = s.pairs(two[0], two[1]);
+        s.store_i32(low, &mut out[0]);
+        s.store_i32(high, &mut out[1]);
+    }
+}
+
+/// Adds a group's values to the results of the first `N` queries. Returns `N`.
+#[inline(always)]
+fn add_to_queries<S: Simd, const N: usize>(
+    s: S,
+    group: usize,
+    pairs: &Pairs,
+    queries: &mut [Query<'_>],
+    weights: &[[[i16; 16]; BLOCK / 16]],
+    factors: &[f32],
+) -> usize {
+    let mut of_pairs: [&[[i16; 2]; BLOCK / 2]; N] = [&[[0; 2]; BLOCK / 2]; N];
+    for n in 0..N {
+        of_pairs[n] = weights[n].as_flattened().as_chunks().0.first_chunk().expect("64 weights are 32 pairs");
+    }
+    let mut sums = [[s.splat_i32(0); 2]; N];
+    for (pair, values) in pairs.0.iter().enumerate() {
+        let values = [s.load_i32(&values[0]), s.load_i32(&values[1])];
+        for n in 0..N {
+            let [low, high] = of_pairs[n][pair];
+            let weights = s.splat_i32(i32::from(low) & 0xffff | i32::from(high) << 16);
+            for half in 0..2 {
+                sums[n][half] = s.dot_pairs(sums[n][half], values[half], weights);
+            }
+        }
+    }
+    for n in 0..N {
+        let factor = s.splat(factors[n]);
+        let sums = s.in_order([s.to_f32(sums[n][0]), s.to_f32(sums[n][1])]);
+        let out = queries[n].out[group * GROUP..].as_chunks_mut::<16>().0;
+        for (sum, out) in sums.into_iter().zip(out) {
+            s.store(s.mul_add(factor, sum, s.load(out)), out);
+        }
+    }
+    N
+}
