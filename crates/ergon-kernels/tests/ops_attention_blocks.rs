@@ -35,7 +35,7 @@ impl Case {
         visible: Vec<Range<usize>>,
     ) -> Case {
         let mut random = Random::new((n_heads * 1000 + k_dim + visible.len()) as u64);
-        let positions = visible.iter().map(|v| v.end).max().unwrap() + 3;
+        let positions = visible.iter().filter(|v| !v.is_empty()).map(|v| v.end).max().unwrap() + 3;
         let shape = AttentionShape { n_heads, n_kv_heads, k_dim, v_dim, scale: 4.0 / (k_dim as f32).sqrt() };
         let (k_row_stride, v_row_stride) = (n_kv_heads * k_dim + 32, n_kv_heads * v_dim);
         let mut blocks = |n: usize| {
@@ -124,7 +124,12 @@ fn shared_heads() -> Vec<Case> {
         Case::new((15, 3), (96, 160), false, vec![0..1, 0..64, 3..200, 100..101, 7..7, 0..130]),
         Case::new((7, 1), (64, 32), true, causal(125, 6)),
         Case::new((16, 1), (576, 512), true, causal(190, 3)),
-        Case::new((16, 1), (96, 64), true, vec![0..4200, 2047..2049, 2050..6500]),
+        Case::new(
+            (16, 1),
+            (96, 64),
+            true,
+            vec![0..4200, 2047..2049, 2050..6500, 5000..6200, usize::MAX..usize::MAX],
+        ),
         Case::new((40, 1), (64, 64), true, causal(4500, 1)),
     ]
 }
@@ -241,5 +246,71 @@ fn only_what_is_seen_matters() {
             }
         }
         case.v = kept;
+    }
+}
+
+/// A value that nobody weighs does not make the others coarser, however large it is, and small caches are no zeros.
+#[test]
+fn sizes_of_values_do_not_matter() {
+    let mut case = Case::new((8, 2), (64, 96), false, vec![0..70, 3..40]);
+    case.q.iter_mut().for_each(|q| *q = q.abs());
+    // Key 5 is far below all others for such queries.
+    let row = |stride: usize| 5 * stride / 32..6 * stride / 32;
+    case.k[row(case.k_row_stride)].fill(Q8Block { scale: 0x447a, values: [-100; 32] });
+    for exponent in [-110, 0] {
+        let factor = 2f32.powi(exponent);
+        let mut values = singles(&case.v);
+        values.iter_mut().for_each(|value| *value *= factor);
+        let mut small = Case {
+            v: vec![Q8Block::default(); case.v.len()],
+            k: case.k.clone(),
+            q: case.q.clone(),
+            visible: case.visible.clone(),
+            ..case
+        };
+        f32_to_q8(&values, &mut small.v);
+        let right = small.oracle();
+        let largest = singles(&small.v).iter().fold(0.0f64, |a, &b| a.max(f64::from(b).abs()));
+        small.v[row(case.v_row_stride)].fill(Q8Block { scale: 0x4e80, values: [100; 32] });
+        for isa in Isa::available() {
+            let got = small.run(&Cpu::with_isa(isa, 2).unwrap(), 0..2);
+            for (&got, &right) in got.iter().zip(&right) {
+                assert!(
+                    (f64::from(got) - right).abs() <= BOUND * largest,
+                    "{exponent}, {isa}: {got}, not {right}"
+                );
+            }
+        }
+    }
+}
+
+/// Rows of several caches and lengths in one call, with and without segments to share out.
+#[test]
+fn rows_may_look_at_different_caches() {
+    for positions in [[40, 64, 300], [5000, 64, 2100]] {
+        let cases =
+            positions.map(|p| Case::new((8, 2), (32, 32), false, std::iter::once(p / 3..p).collect()));
+        for isa in Isa::available() {
+            for threads in [1, 2] {
+                let cpu = Cpu::with_isa(isa, threads).unwrap();
+                let rows: Vec<AttentionRow<'_>> = cases
+                    .iter()
+                    .map(|case| AttentionRow {
+                        kv: case.key_values(KvSlice::Q8(&case.k), KvSlice::Q8(&case.v)),
+                        visible: case.visible[0].clone(),
+                    })
+                    .collect();
+                let q: Vec<f32> = cases.iter().flat_map(|case| case.q.clone()).collect();
+                let mut out = vec![0.0; q.len()];
+                attention(&cpu, &cases[0].shape, &q, &rows, &mut out);
+                for (case, out) in cases.iter().zip(out.chunks(8 * 32)) {
+                    assert_eq!(
+                        bits(out),
+                        bits(&case.run(&cpu, 0..1)),
+                        "{positions:?}, {isa}, {threads} threads"
+                    );
+                }
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@
 //! own keys whoever else is computed beside it: the tiles of `attention_tile` and `attention_blocks` only decide what is done
 //! at the same time.
 
-use super::attention_blocks::{self, SEGMENT};
+use super::attention_blocks;
 use super::attention_query::{Cache, MAX_QUERIES, Query};
 use super::attention_tile::{self as tile, Element};
 use super::q8_block::Q8Block;
@@ -87,8 +87,12 @@ pub struct AttentionRow<'a> {
 }
 
 /// `out[row, h, :] = softmax(scale * q[row, h, :] K^T) V` over the visible positions of the row's cache, with
-/// `q` `[rows, n_heads, k_dim]` and `out` `[rows, n_heads, v_dim]`; f32 arithmetic, one parallel region, no
+/// `q` `[rows, n_heads, k_dim]` and `out` `[rows, n_heads, v_dim]`. In general f32 arithmetic, one parallel region, no
 /// allocation.
+///
+/// But a cache of blocks in which four query heads or more share a key head is multiplied in integers, for which the query is
+/// rounded as activations are for weights in blocks of 32. It costs as much accuracy again as the rounding of the cache, it
+/// allocates a little (4 MiB at most for parts of results), and it takes a second region if threads share out positions.
 ///
 /// Each result depends on its query and its visible keys and values alone, bit for bit. Rows that follow one
 /// another and share a cache (a prompt) are computed together, as are the query heads of one key head, so
@@ -111,7 +115,7 @@ pub fn attention(cpu: &Cpu, shape: &AttentionShape, q: &[f32], rows: &[Attention
     // Heads that share keys are better left together, if there are segments enough to share out.
     let together = Tiling::new(shape, rows.len(), rows_together, 1);
     let segments = call.segments();
-    if threads > 1 && segments > 1 && together.n_tasks() * segments >= 2 * threads {
+    if threads > 1 && segments.len() > 1 && together.n_tasks() * segments.len() >= 2 * threads {
         return call.run_segments(&together, segments);
     }
     let tiling = Tiling::new(shape, rows.len(), rows_together, threads);
@@ -368,20 +372,20 @@ impl Call<'_> {
         (n, queries)
     }
 
-    /// Segments that the rows see, where all products are of integers and the parts of results need little memory; else 1.
-    fn segments(&self) -> usize {
+    /// Segments that the rows see, where all products are of integers and the parts of results need little memory; else none.
+    fn segments(&self) -> Range<usize> {
         /// Numbers.
         const LITTLE: usize = 1 << 20;
         let blocks = self.rows.iter().all(|row| matches!(row.kv.k, KvSlice::Q8(_)));
-        let end = self.rows.iter().map(|row| row.visible.end).max().unwrap_or(0);
-        let segments = end.div_ceil(SEGMENT);
+        let segments = attention_blocks::segments(self.rows.iter().map(|row| &row.visible));
         let results = self.rows.len() * self.shape.n_heads * self.shape.v_dim;
-        if blocks && in_integers(self.shape) && segments * results <= LITTLE { segments } else { 1 }
+        if blocks && in_integers(self.shape) && segments.len() * results <= LITTLE { segments } else { 0..0 }
     }
 
-    /// As [`Call::run`] for all tasks, but each of them in `segments` parts, that are joined afterwards.
-    fn run_segments(&self, tiling: &Tiling, segments: usize) {
+    /// As [`Call::run`] for all tasks, but each of them in a part for each segment, which are joined afterwards.
+    fn run_segments(&self, tiling: &Tiling, all: Range<usize>) {
         let &AttentionShape { n_heads, v_dim, .. } = self.shape;
+        let segments = all.len();
         let n = self.rows.len() * n_heads * segments;
         // The result, maximum and sum of each query's segments.
         let (mut parts, mut sums) = (vec![0.0; n * v_dim], vec![(f32::NEG_INFINITY, 0.0); n]);
@@ -401,7 +405,12 @@ impl Call<'_> {
                 let rounded = self.round(&rows, &task);
                 let (n, mut queries) =
                     self.queries(&rows, &task, &rounded, |index| part(index * segments + segment));
-                attention_blocks::attend_segment(self.cpu.isa, &cache, segment, &mut queries[..n]);
+                attention_blocks::attend_segment(
+                    self.cpu.isa,
+                    &cache,
+                    all.start + segment,
+                    &mut queries[..n],
+                );
                 for (query, (_, _, index)) in queries.iter().zip(self.places(&rows, &task)) {
                     *sum(index * segments + segment) = (query.max, query.sum);
                 }

@@ -5,7 +5,7 @@
 //!     scores[q][key]  = sum over groups of 32: d_q d_key (q . key)           8 bits times 8 bits
 //!     weights[q][key] = e^(score - max), as in `attention_tile`
 //!     for each group of 32 numbers of the values
-//!         w[key]   = round(32767 weights[key] d_key / the largest)          16 bits
+//!         w[key]   = round(32767 weights[key] d_key / the largest of them)  16 bits
 //!         out[q]  += largest / 32767 * sum over keys of w[key] value[key]   16 bits times 8 bits
 //! ```
 //!
@@ -36,7 +36,7 @@ const GROUP: usize = Q8Block::VALUES;
 /// Largest weight as an integer. 64 of them times 127 fit in 32 bits.
 const LARGEST_WEIGHT: f32 = 32767.0;
 
-/// Scores, then weights relative to the largest of the block, of all queries of a call for a block of keys.
+/// Scores, then weights, of all queries of a call for a block of keys.
 #[repr(align(64))]
 struct Scores([[f32; BLOCK]; MAX_QUERIES]);
 
@@ -48,7 +48,7 @@ struct Rows<'a> {
     stride: usize,
     /// Groups of a row.
     groups: usize,
-    /// The rows that any query sees. Others may lie outside of the cache and are not read.
+    /// From the first row to the last that any query sees. Others may lie outside of the cache and are not read.
     seen: Range<usize>,
 }
 
@@ -101,6 +101,14 @@ impl<'a> Rows<'a> {
 /// positions, whether one thread did them all or each another.
 pub(super) const SEGMENT: usize = 2048;
 
+/// The segments of which any of these ranges of positions has some.
+pub(super) fn segments<'a>(visible: impl Iterator<Item = &'a Range<usize>>) -> Range<usize> {
+    let some = visible.filter(|visible| !visible.is_empty());
+    let (begin, end) =
+        some.fold((usize::MAX, 0), |(begin, end), visible| (begin.min(visible.start), end.max(visible.end)));
+    if begin < end { begin / SEGMENT..end.div_ceil(SEGMENT) } else { 0..0 }
+}
+
 dispatch! {
     /// Computes the results of `queries`, ordered by key head, over the keys they see, segment by segment.
     pub(super) fn attend(cache: &Cache<'_, Q8Block>, queries: &mut [Query<'_>]) = attend_simd;
@@ -119,12 +127,12 @@ dispatch! {
 
 #[inline(always)]
 fn attend_simd<S: Simd>(s: S, cache: &Cache<'_, Q8Block>, queries: &mut [Query<'_>]) {
-    let end = queries.iter().map(|query| query.visible.end).max().unwrap_or(0);
+    let seen = segments(queries.iter().map(|query| &query.visible));
     let mut memory = vec![0.0; queries.len() * cache.v_dim];
     for query in queries.iter_mut() {
         query.out.fill(0.0);
     }
-    for segment in 0..end.div_ceil(SEGMENT) {
+    for segment in seen {
         let mut parts: [Query<'_>; MAX_QUERIES] = std::array::from_fn(|_| Query::default());
         let parts = &mut parts[..queries.len()];
         for ((part, query), out) in parts.iter_mut().zip(queries.iter()).zip(memory.chunks_mut(cache.v_dim)) {
@@ -226,7 +234,6 @@ fn attend_block<S: Simd>(
     let scores = &mut scores.0[..queries.len()];
     keys.read_scales(scales);
     score(s, &keys, scales, queries, scores);
-    let mut largest = [0.0; MAX_QUERIES];
     for (n, (query, scores)) in queries.iter_mut().zip(scores.iter_mut()).enumerate() {
         let part = &parts[n];
         for chunk in scores.as_chunks_mut::<16>().0 {
@@ -237,7 +244,6 @@ fn attend_block<S: Simd>(
         scores[part.end..].fill(f32::NEG_INFINITY);
         if part.start < part.end {
             weigh(s, query, scores);
-            largest[n] = make_relative(s, scores, 1.0);
         } else {
             scores.fill(0.0);
         }
@@ -245,25 +251,7 @@ fn attend_block<S: Simd>(
     if !values.is_part_of(&keys) {
         values.read_scales(scales);
     }
-    add_values(s, &values, scales, &parts, queries, scores, &largest);
-}
-
-/// Turns numbers from 0 up into parts of the largest, which becomes `one`. Returns the largest; where it is too small to
-/// divide by, all become 0, and where it is no number, any.
-#[inline(always)]
-fn make_relative<S: Simd>(s: S, numbers: &mut [f32; BLOCK], one: f32) -> f32 {
-    let (chunks, _) = numbers.as_chunks_mut::<16>();
-    // Among numbers without a sign the order of the bits is the order of the numbers, NaN above all.
-    let mut largest = s.as_i32(s.load(&chunks[0]));
-    for chunk in &chunks[1..] {
-        largest = s.max_i32(largest, s.as_i32(s.load(chunk)));
-    }
-    let largest = f32::from_bits(s.reduce_max_i32(largest) as u32);
-    let inverse = s.splat(if largest >= f32::MIN_POSITIVE { one / largest } else { 0.0 });
-    for chunk in chunks {
-        s.store(s.mul(s.load(chunk), inverse), chunk);
-    }
-    largest
+    add_values(s, &values, scales, &parts, queries, scores);
 }
 
 /// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have fewer queries.
@@ -385,28 +373,7 @@ fn score_queries<S: Simd, const N: usize>(
 #[repr(align(64))]
 struct Pairs([[[i32; 16]; 2]; BLOCK / 2]);
 
-/// A group's scales of the values that a query sees, as parts of the largest.
-struct RelativeScales {
-    /// The keys it is for.
-    part: Range<usize>,
-    /// The largest; NaN where a value is no number, which it then makes of the result.
-    largest: f32,
-    /// [`LARGEST_WEIGHT`] times scale over largest.
-    relative: [f32; BLOCK],
-}
-
-impl RelativeScales {
-    #[inline(always)]
-    fn new<S: Simd>(s: S, scales: &[f32; BLOCK], part: &Range<usize>) -> RelativeScales {
-        let mut relative = *scales;
-        relative[..part.start].fill(0.0);
-        relative[part.end..].fill(0.0);
-        let largest = make_relative(s, &mut relative, LARGEST_WEIGHT);
-        RelativeScales { part: part.clone(), largest, relative }
-    }
-}
-
-/// `out += weight * value` for the keys each query sees, a group of numbers at a time. `weights` are relative to `largest`.
+/// `out += weight * value` for the keys each query sees, a group of numbers at a time.
 #[inline(always)]
 fn add_values<S: Simd>(
     s: S,
@@ -415,23 +382,20 @@ fn add_values<S: Simd>(
     parts: &[Range<usize>; MAX_QUERIES],
     queries: &mut [Query<'_>],
     weights: &[[f32; BLOCK]],
-    largest: &[f32; MAX_QUERIES],
 ) {
     let mut pairs = Pairs([[[0; 16]; 2]; BLOCK / 2]);
     let mut rounded = [[[0i16; 16]; BLOCK / 16]; MAX_QUERIES];
     let mut factors = [0.0; MAX_QUERIES];
     for group in 0..values.groups {
         pair_values(s, values, group, &mut pairs);
-        let mut relative = RelativeScales::new(s, &scales[group], &parts[0]);
+        let mut part = &parts[0];
+        let mut of_part = only(&scales[group], part);
         for n in 0..queries.len() {
-            if parts[n] != relative.part {
-                relative = RelativeScales::new(s, &scales[group], &parts[n]);
+            if parts[n] != *part {
+                part = &parts[n];
+                of_part = only(&scales[group], part);
             }
-            factors[n] = largest[n] * relative.largest / LARGEST_WEIGHT;
-            let weights = weights[n].as_chunks::<16>().0.iter().zip(relative.relative.as_chunks().0);
-            for ((weights, scales), rounded) in weights.zip(&mut rounded[n]) {
-                s.store_i16(s.round_to_i32(s.mul(s.load(weights), s.load(scales))), rounded);
-            }
+            factors[n] = round_weights(s, &weights[n], &of_part, &mut rounded[n]);
         }
         let mut at = 0;
         while at < queries.len() {
@@ -445,6 +409,41 @@ fn add_values<S: Simd>(
             };
         }
     }
+}
+
+/// The scales of some keys, and 0 for the others, whose values may be no numbers.
+#[inline(always)]
+fn only(scales: &[f32; BLOCK], part: &Range<usize>) -> [f32; BLOCK] {
+    let mut scales = *scales;
+    scales[..part.start].fill(0.0);
+    scales[part.end..].fill(0.0);
+    scales
+}
+
+/// Weights times scales as integers, of which the largest is [`LARGEST_WEIGHT`]. Returns what they are to be multiplied by: NaN,
+/// which the result then becomes, where a scale is none.
+#[inline(always)]
+fn round_weights<S: Simd>(
+    s: S,
+    weights: &[f32; BLOCK],
+    scales: &[f32; BLOCK],
+    rounded: &mut [[i16; 16]; BLOCK / 16],
+) -> f32 {
+    let mut products = [s.zero(); BLOCK / 16];
+    let mut largest = s.splat_i32(0);
+    for (i, product) in products.iter_mut().enumerate() {
+        *product = s.mul(s.load(&weights.as_chunks().0[i]), s.load(&scales.as_chunks().0[i]));
+        // Among numbers without a sign the order of the bits is the order of the numbers, NaN above all.
+        largest = s.max_i32(largest, s.as_i32(s.abs(*product)));
+    }
+    let largest = f32::from_bits(s.reduce_max_i32(largest) as u32);
+    // Too small to divide by counts as 0. In two steps, since 32767 over the smallest would be infinite.
+    let inverse = s.splat(if largest >= f32::MIN_POSITIVE { 1.0 / largest } else { 0.0 });
+    for (product, rounded) in products.into_iter().zip(rounded) {
+        let weights = s.mul(s.mul(product, inverse), s.splat(LARGEST_WEIGHT));
+        s.store_i16(s.round_to_i32(weights), rounded);
+    }
+    largest / LARGEST_WEIGHT
 }
 
 /// Puts the values of neighbouring keys in one group side by side. Those that nobody sees are zeros.

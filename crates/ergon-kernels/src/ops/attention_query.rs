@@ -6,7 +6,7 @@ use std::ops::Range;
 
 /// Keys per block. Blocks begin at multiples of it.
 pub(super) const BLOCK: usize = 64;
-/// Queries per call of [`attend`].
+/// Queries per call of the inner loops.
 pub(super) const MAX_QUERIES: usize = 32;
 
 /// The keys and values of one sequence: number `i` of head `h` at position `p` is at `p * stride + h * dim +

@@ -10,7 +10,7 @@ use crate::float::bf16_to_f32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Q8Block {
-    /// bfloat16, as bits.
+    /// bfloat16, as bits; without a sign.
     pub scale: u16,
     /// From -127 to 127.
     pub values: [i8; 32],
