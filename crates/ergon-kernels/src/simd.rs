@@ -231,7 +231,7 @@ pub(crate) trait Simd: Copy + Send + Sync + 'static {
         }
         self.load_i32(&sums)
     }
-    /// Integers that fit in 16 signed bits, to memory.
+    /// Integers to memory, which fit in 16 signed bits; of others the lower bits.
     #[inline(always)]
     fn store_i16(self, v: Self::I32, out: &mut [i16; 16]) {
         let mut lanes = [0; 16];

@@ -1,7 +1,7 @@
 //! Attention over a key and value cache: multi-head, grouped-query, and absorbed multi-head latent attention.
 //!
 //! One pass over the keys with a running maximum and sum ("online softmax", Milakov and Gimelshein 2018,
-//! arXiv 1805.02867), so nothing as long as the context is stored. Keys are taken in blocks of 64 that begin
+//! arXiv 1805.02867), so no scores as long as the context are stored. Keys are taken in blocks of 64 that begin
 //! at multiples of 64 of the absolute position. A query's result is the same sequence of operations on its
 //! own keys whoever else is computed beside it: the tiles of `attention_tile` and `attention_blocks` only decide what is done
 //! at the same time.

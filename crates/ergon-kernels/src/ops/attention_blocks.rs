@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! for each block of 64 keys
-//!     scores[q][key]  = sum over groups of 32: d_q d_key (q . key)           8 bits times 8 bits
+//!     scores[q][key]  = scale * sum over groups of 32: d_q d_key (q . key)   8 bits times 8 bits
 //!     weights[q][key] = e^(score - max), as in `attention_tile`
 //!     for each group of 32 numbers of the values
 //!         w[key]   = round(32767 weights[key] d_key / the largest of them)  16 bits
