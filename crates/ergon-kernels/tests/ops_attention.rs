@@ -1,6 +1,8 @@
 //! Attention against an oracle in f64, and the promise that a result depends on its own query and keys alone.
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
+mod support;
+
 use ergon_kernels::ops::{AttentionRow, AttentionShape, KeyValues, KvSlice, attention, f32_to_f16};
 use ergon_kernels::{Cpu, Isa};
 use std::{iter::once, ops::Range};
@@ -108,31 +110,11 @@ impl Case {
     }
 
     fn oracle(&self) -> Vec<f64> {
-        let AttentionShape { n_heads, n_kv_heads, k_dim, v_dim, scale } = self.shape;
         let kv = self.key_values(false);
         let (KvSlice::F32(k), KvSlice::F32(v)) = (kv.k, kv.v) else { unreachable!() };
-        let mut out = Vec::new();
-        for (row, visible) in self.visible.iter().enumerate() {
-            for head in 0..n_heads {
-                let q = &self.q[(row * n_heads + head) * k_dim..][..k_dim];
-                let kv_head = head / (n_heads / n_kv_heads);
-                let score = |p: usize| {
-                    let k = &k[p * kv.k_row_stride + kv_head * k_dim..][..k_dim];
-                    q.iter().zip(k).map(|(&q, &k)| f64::from(q) * f64::from(k)).sum::<f64>()
-                        * f64::from(scale)
-                };
-                let scores: Vec<f64> = visible.clone().map(score).collect();
-                let max = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-                let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-                for i in 0..v_dim {
-                    let value = |p: usize| f64::from(v[p * kv.v_row_stride + kv_head * v_dim + i]);
-                    let weighted =
-                        visible.clone().zip(&scores).map(|(p, s)| (s - max).exp() / sum * value(p));
-                    out.push(weighted.sum());
-                }
-            }
-        }
-        out
+        let q: Vec<f64> = self.q.iter().map(|&q| f64::from(q)).collect();
+        let (k, v) = ((k, kv.k_row_stride), (v, kv.v_row_stride));
+        support::attention_oracle(&self.shape, &q, k, v, &self.visible)
     }
 }
 

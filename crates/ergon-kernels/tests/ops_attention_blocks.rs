@@ -80,27 +80,11 @@ impl Case {
 
     /// The same in double precision, with queries as products with blocks of integers see them.
     fn oracle(&self) -> Vec<f64> {
-        let AttentionShape { n_heads, n_kv_heads, k_dim, v_dim, scale } = self.shape;
         let (k, v) = (singles(&self.k), singles(&self.v));
-        let (v, v_row_stride) = if self.latent { (&k, self.k_row_stride) } else { (&v, self.v_row_stride) };
+        let k = (&k[..], self.k_row_stride);
+        let v = if self.latent { k } else { (&v[..], self.v_row_stride) };
         let q = support::rounded(WeightFormat::Q8_0, &self.q);
-        let mut out = Vec::new();
-        for (query, q) in q.chunks(k_dim).enumerate() {
-            let (visible, kv_head) =
-                (&self.visible[query / n_heads], query % n_heads / (n_heads / n_kv_heads));
-            let score = |p: usize| {
-                let k = &k[p * self.k_row_stride + kv_head * k_dim..][..k_dim];
-                q.iter().zip(k).map(|(&q, &k)| q * f64::from(k)).sum::<f64>() * f64::from(scale)
-            };
-            let scores: Vec<f64> = visible.clone().map(score).collect();
-            let max = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
-            let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
-            for i in 0..v_dim {
-                let value = |p: usize| f64::from(v[p * v_row_stride + kv_head * v_dim + i]);
-                out.push(visible.clone().zip(&scores).map(|(p, s)| (s - max).exp() / sum * value(p)).sum());
-            }
-        }
-        out
+        support::attention_oracle(&self.shape, &q, k, v, &self.visible)
     }
 }
 

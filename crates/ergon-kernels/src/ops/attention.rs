@@ -7,7 +7,7 @@
 //! at the same time.
 
 use super::attention_blocks;
-use super::attention_query::{Cache, MAX_QUERIES, Query};
+use super::attention_query::{Cache, MAX_QUERIES, Query, hull};
 use super::attention_tile::{self as tile, Element};
 use super::q8_block::Q8Block;
 use crate::{
@@ -112,11 +112,13 @@ pub fn attention(cpu: &Cpu, shape: &AttentionShape, q: &[f32], rows: &[Attention
     }
     let threads = cpu.pool.threads();
     let call = Call { cpu, shape, q, rows, out: SharedSlice::new(out) };
-    // Heads that share keys are better left together, if there are segments enough to share out.
-    let together = Tiling::new(shape, rows.len(), rows_together, 1);
     let segments = call.segments();
-    if threads > 1 && segments.len() > 1 && together.n_tasks() * segments.len() >= 2 * threads {
-        return call.run_segments(&together, segments);
+    if threads > 1 && segments.len() > 1 {
+        // Heads that share keys are better left together, if there are segments enough to share out.
+        let together = Tiling::new(shape, rows.len(), rows_together, 1);
+        if together.n_tasks() * segments.len() >= 2 * threads {
+            return call.run_segments(&together, segments);
+        }
     }
     let tiling = Tiling::new(shape, rows.len(), rows_together, threads);
     cpu.pool.run(tiling.n_tasks(), |task| call.run(tiling.task(task)));
@@ -376,10 +378,12 @@ impl Call<'_> {
     fn segments(&self) -> Range<usize> {
         /// Numbers.
         const LITTLE: usize = 1 << 20;
-        let blocks = self.rows.iter().all(|row| matches!(row.kv.k, KvSlice::Q8(_)));
-        let segments = attention_blocks::segments(self.rows.iter().map(|row| &row.visible));
+        if !in_integers(self.shape) || self.rows.iter().any(|row| !matches!(row.kv.k, KvSlice::Q8(_))) {
+            return 0..0;
+        }
+        let segments = attention_blocks::segments(&hull(self.rows.iter().map(|row| row.visible.clone())));
         let results = self.rows.len() * self.shape.n_heads * self.shape.v_dim;
-        if blocks && in_integers(self.shape) && segments.len() * results <= LITTLE { segments } else { 0..0 }
+        if segments.len() * results <= LITTLE { segments } else { 0..0 }
     }
 
     /// As [`Call::run`] for all tasks, but each of them in a part for each segment, which are joined afterwards.

@@ -14,19 +14,18 @@
 //! rounding of the query, as coarse as that of the keys; weights keep 16 bits, since with eight the many small ones of a
 //! long context would all but vanish beside one that is large.
 //!
-//! A weight's step depends on the largest of its own query's block, a block's place on the position alone: so here, too, a
+//! A weight's step depends on what its own query weighs in the block, a block's place on the position alone: so here, too, a
 //! result depends on its query and the keys that it sees, whoever else is computed beside it.
 
 #![allow(clippy::needless_range_loop)] // One index runs over several small arrays at once.
 
 use super::{
-    attention_query::{BLOCK, Cache, MAX_QUERIES, Query, scale_in_place, weigh},
+    attention_query::{BLOCK, Cache, MAX_QUERIES, Query, finish, hull, many_registers, weigh},
     exp::exp,
     q8_block::Q8Block,
 };
 use crate::{
     float::bf16_to_f32,
-    isa::Isa,
     simd::{Simd, Step, dispatch},
 };
 use std::ops::Range;
@@ -101,12 +100,9 @@ impl<'a> Rows<'a> {
 /// positions, whether one thread did them all or each another.
 pub(super) const SEGMENT: usize = 2048;
 
-/// The segments of which any of these ranges of positions has some.
-pub(super) fn segments<'a>(visible: impl Iterator<Item = &'a Range<usize>>) -> Range<usize> {
-    let some = visible.filter(|visible| !visible.is_empty());
-    let (begin, end) =
-        some.fold((usize::MAX, 0), |(begin, end), visible| (begin.min(visible.start), end.max(visible.end)));
-    if begin < end { begin / SEGMENT..end.div_ceil(SEGMENT) } else { 0..0 }
+/// The segments that have some of these positions.
+pub(super) fn segments(positions: &Range<usize>) -> Range<usize> {
+    positions.start / SEGMENT..positions.end.div_ceil(SEGMENT)
 }
 
 dispatch! {
@@ -127,12 +123,12 @@ dispatch! {
 
 #[inline(always)]
 fn attend_simd<S: Simd>(s: S, cache: &Cache<'_, Q8Block>, queries: &mut [Query<'_>]) {
-    let seen = segments(queries.iter().map(|query| &query.visible));
+    let seen = hull(queries.iter().map(|query| query.visible.clone()));
     let mut memory = vec![0.0; queries.len() * cache.v_dim];
     for query in queries.iter_mut() {
         query.out.fill(0.0);
     }
-    for segment in seen {
+    for segment in segments(&seen) {
         let mut parts: [Query<'_>; MAX_QUERIES] = std::array::from_fn(|_| Query::default());
         let parts = &mut parts[..queries.len()];
         for ((part, query), out) in parts.iter_mut().zip(queries.iter()).zip(memory.chunks_mut(cache.v_dim)) {
@@ -178,24 +174,13 @@ fn add_part<S: Simd>(s: S, query: &mut Query<'_>, part: &Query<'_>) {
 }
 
 #[inline(always)]
-fn finish<S: Simd>(s: S, query: &mut Query<'_>) {
-    if !query.visible.is_empty() {
-        scale_in_place(s, 1.0 / query.sum, query.out);
-    }
-}
-
-#[inline(always)]
 fn attend_segment_simd<S: Simd>(s: S, cache: &Cache<'_, Q8Block>, segment: usize, queries: &mut [Query<'_>]) {
-    let (mut begin, mut end) = (usize::MAX, 0);
     for query in queries.iter_mut() {
         query.out.fill(0.0);
-        if !query.visible.is_empty() {
-            begin = begin.min(query.visible.start);
-            end = end.max(query.visible.end);
-        }
     }
-    begin = begin.max(segment * SEGMENT);
-    end = end.min((segment + 1) * SEGMENT);
+    let seen = hull(queries.iter().map(|query| query.visible.clone()));
+    let begin = seen.start.max(segment * SEGMENT);
+    let end = seen.end.min((segment + 1) * SEGMENT);
     let mut scales = vec![[0.0; BLOCK]; cache.k_dim.max(cache.v_dim) / GROUP];
     let mut first = begin - begin % BLOCK;
     while first < end {
@@ -217,13 +202,10 @@ fn attend_block<S: Simd>(
 ) {
     // What each query sees, and what any does.
     let mut parts = [const { 0..0 }; MAX_QUERIES];
-    let mut seen = Range { start: BLOCK, end: 0 };
     for (query, part) in queries.iter().zip(&mut parts) {
         *part = query.part_of(first);
-        if part.start < part.end {
-            seen = seen.start.min(part.start)..seen.end.max(part.end);
-        }
     }
+    let seen = hull(parts.iter().cloned());
     if seen.is_empty() {
         return;
     }
@@ -239,11 +221,8 @@ fn attend_block<S: Simd>(
         for chunk in scores.as_chunks_mut::<16>().0 {
             s.store(s.mul(s.load(chunk), s.splat(cache.scale)), chunk);
         }
-        // Another query's keys may lie outside.
-        scores[..part.start].fill(f32::NEG_INFINITY);
-        scores[part.end..].fill(f32::NEG_INFINITY);
         if part.start < part.end {
-            weigh(s, query, scores);
+            weigh(s, query, part, scores);
         } else {
             scores.fill(0.0);
         }
@@ -252,11 +231,6 @@ fn attend_block<S: Simd>(
         values.read_scales(scales);
     }
     add_values(s, &values, scales, &parts, queries, scores);
-}
-
-/// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have fewer queries.
-const fn many_registers(isa: Isa) -> bool {
-    isa.has_avx512()
 }
 
 /// Keys of a piece: they fill a vector.

@@ -1,7 +1,7 @@
 //! What the inner loops of attention work on: a cache, and queries on their way through it.
 
 use super::exp::exp;
-use crate::{activations::Act32, simd::Simd};
+use crate::{activations::Act32, isa::Isa, simd::Simd};
 use std::ops::Range;
 
 /// Keys per block. Blocks begin at multiples of it.
@@ -68,9 +68,24 @@ impl<'a> Query<'a> {
     }
 }
 
-/// Scores to weights e^(score - max); rescales what the query has so far if the maximum grew.
+/// From the first to the last position of any of these ranges; empty if all are.
+pub(super) fn hull(ranges: impl Iterator<Item = Range<usize>>) -> Range<usize> {
+    let some = ranges.filter(|range| !range.is_empty());
+    some.reduce(|hull, range| hull.start.min(range.start)..hull.end.max(range.end)).unwrap_or(0..0)
+}
+
+/// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have fewer queries.
+pub(super) const fn many_registers(isa: Isa) -> bool {
+    isa.has_avx512()
+}
+
+/// Scores to weights e^(score - max); rescales what the query has so far if the maximum grew. Keys outside of `part`, of which
+/// the query sees some, weigh 0.
 #[inline(always)]
-pub(super) fn weigh<S: Simd>(s: S, query: &mut Query<'_>, scores: &mut [f32; BLOCK]) {
+pub(super) fn weigh<S: Simd>(s: S, query: &mut Query<'_>, part: &Range<usize>, scores: &mut [f32; BLOCK]) {
+    // Another query's keys may lie outside.
+    scores[..part.start].fill(f32::NEG_INFINITY);
+    scores[part.end..].fill(f32::NEG_INFINITY);
     let (chunks, _) = scores.as_chunks_mut::<16>();
     let mut max = s.load(&chunks[0]);
     for chunk in &chunks[1..] {
@@ -96,8 +111,16 @@ pub(super) fn weigh<S: Simd>(s: S, query: &mut Query<'_>, scores: &mut [f32; BLO
     query.sum += s.reduce_add(s.add(s.add(sums[0], sums[1]), s.add(sums[2], sums[3])));
 }
 
+/// Makes a result of what a query has of all its keys.
 #[inline(always)]
-pub(super) fn scale_in_place<S: Simd>(s: S, factor: f32, x: &mut [f32]) {
+pub(super) fn finish<S: Simd>(s: S, query: &mut Query<'_>) {
+    if !query.visible.is_empty() {
+        scale_in_place(s, 1.0 / query.sum, query.out);
+    }
+}
+
+#[inline(always)]
+fn scale_in_place<S: Simd>(s: S, factor: f32, x: &mut [f32]) {
     let factor = s.splat(factor);
     let (chunks, tail) = x.as_chunks_mut::<16>();
     for chunk in chunks {

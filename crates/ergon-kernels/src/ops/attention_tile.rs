@@ -11,12 +11,11 @@
 #![allow(clippy::needless_range_loop)] // One index runs over several small arrays at once.
 
 use super::{
-    attention_query::{BLOCK, Cache, Query, scale_in_place, weigh},
+    attention_query::{BLOCK, Cache, Query, finish, hull, many_registers, weigh},
     q8_block::Q8Block,
 };
 use crate::{
     float::bf16_to_f32,
-    isa::Isa,
     simd::{Simd, dispatch},
 };
 use std::ops::Range;
@@ -129,15 +128,11 @@ dispatch! {
 
 #[inline(always)]
 fn attend_simd<S: Simd, E: Element>(s: S, cache: &Cache<'_, E>, queries: &mut [Query<'_>]) {
-    let (mut begin, mut end) = (usize::MAX, 0);
     for query in queries.iter_mut() {
         query.out.fill(0.0);
-        if !query.visible.is_empty() {
-            begin = begin.min(query.visible.start);
-            end = end.max(query.visible.end);
-        }
     }
-    let mut first = begin - begin % BLOCK;
+    let Range { start, end } = hull(queries.iter().map(|query| query.visible.clone()));
+    let mut first = start - start % BLOCK;
     while first < end {
         for group in queries.chunk_by_mut(|a, b| a.kv_head == b.kv_head) {
             let mut block = Block::new(cache, first, group[0].kv_head, first + BLOCK < end);
@@ -149,9 +144,7 @@ fn attend_simd<S: Simd, E: Element>(s: S, cache: &Cache<'_, E>, queries: &mut [Q
         first += BLOCK;
     }
     for query in queries {
-        if !query.visible.is_empty() {
-            scale_in_place(s, 1.0 / query.sum, query.out);
-        }
+        finish(s, query);
     }
 }
 
@@ -175,11 +168,8 @@ fn attend_block<S: Simd, E: Element>(s: S, block: &Block<'_, E>, tile: &mut [Que
     score_tile(s, block, any, tile, &mut scores.0);
     for (query, scores) in tile.iter_mut().zip(&mut scores.0) {
         let part = query.part_of(block.first);
-        // Another query's keys may lie outside.
-        scores[..part.start].fill(f32::NEG_INFINITY);
-        scores[part.end..].fill(f32::NEG_INFINITY);
         if !part.is_empty() {
-            weigh(s, query, scores);
+            weigh(s, query, &part, scores);
         }
     }
     add_values(s, block, all, tile, &scores.0);
@@ -195,11 +185,6 @@ fn fetch<S: Simd, E: Element>(s: S, x: &[E], at: usize, n: usize) {
         s.prefetch(first.wrapping_add(i));
         i += 64;
     }
-}
-
-/// Whether sixteen accumulators and their operands fit in registers; elsewhere tiles have four.
-const fn many_registers(isa: Isa) -> bool {
-    isa.has_avx512()
 }
 
 #[inline(always)]

@@ -2,11 +2,13 @@
 
 #![allow(dead_code)] // Each test file uses its part.
 
+use ergon_kernels::ops::AttentionShape;
 use ergon_kernels::{
     ActivationBuffer, Cpu, MatmulJob, MatrixRef, RowSet, cases, cases::Random, dequantize_reference,
     matmul_jobs,
 };
 use ergon_types::WeightFormat;
+use std::ops::Range;
 
 /// The formats whose products are the same bits on every instruction set.
 pub(crate) fn block_formats() -> impl Iterator<Item = WeightFormat> {
@@ -98,4 +100,31 @@ pub(crate) fn assert_same_bits(got: &[f32], want: &[f32], what: &str) {
         let same = got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan();
         assert!(same, "{what}: element {i} is {got:e}, not {want:e}");
     }
+}
+
+/// Attention of queries `q` over keys and values, each with the numbers from one position to the next.
+pub(crate) fn attention_oracle(
+    shape: &AttentionShape,
+    q: &[f64],
+    (k, k_row_stride): (&[f32], usize),
+    (v, v_row_stride): (&[f32], usize),
+    visible: &[Range<usize>],
+) -> Vec<f64> {
+    let &AttentionShape { n_heads, n_kv_heads, k_dim, v_dim, scale } = shape;
+    let mut out = Vec::new();
+    for (query, q) in q.chunks(k_dim).enumerate() {
+        let (visible, kv_head) = (&visible[query / n_heads], query % n_heads / (n_heads / n_kv_heads));
+        let score = |p: usize| {
+            let k = &k[p * k_row_stride + kv_head * k_dim..][..k_dim];
+            q.iter().zip(k).map(|(&q, &k)| q * f64::from(k)).sum::<f64>() * f64::from(scale)
+        };
+        let scores: Vec<f64> = visible.clone().map(score).collect();
+        let max = scores.iter().fold(f64::NEG_INFINITY, |a, &b| a.max(b));
+        let sum: f64 = scores.iter().map(|s| (s - max).exp()).sum();
+        for i in 0..v_dim {
+            let value = |p: usize| f64::from(v[p * v_row_stride + kv_head * v_dim + i]);
+            out.push(visible.clone().zip(&scores).map(|(p, s)| (s - max).exp() / sum * value(p)).sum());
+        }
+    }
+    out
 }
