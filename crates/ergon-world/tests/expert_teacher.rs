@@ -1,13 +1,18 @@
-//! The teacher on generated roads: what it must not do.
+//! The teacher on generated roads, and on a plain one: what it must not do.
 
-use ergon_types::{LightColor, VehicleState};
+use std::sync::Arc;
+
+use ergon_types::{ActorKind, ActorState, LightColor, VehicleState};
 use ergon_world::episode::{Episode, EpisodeOptions, generate, with_goal};
 use ergon_world::expert::Expert;
 use ergon_world::generate::RoadKind;
-use ergon_world::geometry::{OrientedBox, Point};
-use ergon_world::scenario::{Goal, Region};
-use ergon_world::task::{Instruction, lane_path, surroundings};
-use ergon_world::{Rng, vehicle};
+use ergon_world::geometry::{OrientedBox, Point, Polyline};
+use ergon_world::road::{Lanelet, RoadNetwork};
+use ergon_world::scenario::{Goal, PlanningProblem, RecordedActor, Region, Scenario};
+use ergon_world::task::{Instruction, Task, lane_path, surroundings};
+use ergon_world::traffic::Traffic;
+use ergon_world::world::World;
+use ergon_world::{Rng, follow, vehicle};
 
 fn empty(seed: u64, kind: RoadKind, instruction: Instruction) -> Episode {
     let options = EpisodeOptions {
@@ -75,4 +80,67 @@ fn a_goal_behind_a_red_light_waits() {
         }
     }
     assert!(tried >= 5, "{tried} red lights");
+}
+
+/// A straight lane, the vehicle at 12 m/s, and a person who walks across it 50 m ahead, in its middle at a time.
+fn with_person_across(middle_s: f64) -> World {
+    let line = |y: f64| Polyline::new([Point::new(0.0, y), Point::new(300.0, y)]);
+    let mut lanelet = Lanelet::new(1, line(1.75), line(-1.75));
+    lanelet.speed_limit_mps = Some(14.0);
+    let state = |step: usize| ActorState {
+        id: 7,
+        kind: ActorKind::Pedestrian,
+        x_m: 100.0,
+        y_m: 1.5 * (0.1 * step as f64 - middle_s),
+        heading_rad: std::f64::consts::FRAC_PI_2,
+        speed_mps: 1.5,
+        acceleration_mps2: 0.0,
+        length_m: 0.5,
+        width_m: 0.5,
+    };
+    let person = RecordedActor {
+        id: 7,
+        kind: ActorKind::Pedestrian,
+        length_m: 0.5,
+        width_m: 0.5,
+        first_step: 0,
+        states: (0..200).map(state).collect(),
+    };
+    let initial = VehicleState { x_m: 50.0, speed_mps: 12.0, ..VehicleState::default() };
+    let scenario = Scenario {
+        step_s: 0.1,
+        roads: RoadNetwork::new(vec![lanelet], Vec::new(), Vec::new()),
+        recorded: vec![person],
+        problem: PlanningProblem { id: 1, initial, initial_yaw_rate_radps: 0.0, goals: Vec::new() },
+        ..Scenario::default()
+    };
+    let traffic = Traffic::recorded(&scenario);
+    World::new(Arc::new(scenario), traffic)
+}
+
+#[test]
+fn people_who_will_be_in_the_way_are_waited_for() {
+    for middle_s in [3.0, 4.0, 4.4, 4.8, 5.5] {
+        let mut world = with_person_across(middle_s);
+        let (mut least_gap_m, mut hardest_mps2) = (f64::INFINITY, 0.0f64);
+        while world.t_s() < 12.0 {
+            let plan = Expert::new().plan(&world, &Task::default()).trajectory;
+            let before_mps = world.ego().speed_mps;
+            world.hold(follow::control(world.ego(), &plan), 0.1);
+            hardest_mps2 = hardest_mps2.max((before_mps - world.ego().speed_mps) / 0.1);
+            let own = vehicle::footprint(world.ego());
+            let gaps = world.actors().iter().map(|person| {
+                own.gap(&OrientedBox {
+                    center: Point::new(person.x_m, person.y_m),
+                    heading_rad: person.heading_rad,
+                    length_m: person.length_m,
+                    width_m: person.width_m,
+                })
+            });
+            least_gap_m = gaps.fold(least_gap_m, f64::min);
+        }
+        assert!(least_gap_m > 0.5, "{middle_s} s: a gap of {least_gap_m:.2} m");
+        assert!(hardest_mps2 < 5.0, "{middle_s} s: braked by {hardest_mps2:.1} m/s2");
+        assert!(world.ego().x_m > 120.0, "{middle_s} s: waits for ever, at {:.1} m", world.ego().x_m);
+    }
 }

@@ -1,8 +1,8 @@
 //! A motion along a lane: sideways by a smooth curve to a place in the lane, forwards by IDM behind whoever is in the way.
 
-use ergon_types::{ActorState, Trajectory, TrajectoryPoint, VehicleState};
+use ergon_types::{ActorKind, ActorState, Trajectory, TrajectoryPoint, VehicleState};
 
-use crate::geometry::{Point, Polyline, wrap_angle};
+use crate::geometry::{Point, Polyline, Projection, wrap_angle};
 use crate::vehicle;
 
 /// Time between points.
@@ -44,6 +44,7 @@ pub(super) struct Request {
 
 /// One other road user, seen from a lane, at equal steps of time; `None` while it is away from the lane.
 pub(super) struct Obstacle {
+    kind: ActorKind,
     step_s: f64,
     spots: Vec<Option<Spot>>,
 }
@@ -76,12 +77,45 @@ impl Obstacle {
             })
         };
         let spots: Vec<Option<Spot>> = states.iter().map(|state| state.as_ref().and_then(spot)).collect();
-        spots.iter().any(Option::is_some).then_some(Obstacle { step_s, spots })
+        let kind = states.iter().flatten().next()?.kind;
+        spots.iter().any(Option::is_some).then_some(Obstacle { kind, step_s, spots })
+    }
+
+    /// Whether it is a person on foot.
+    pub(super) fn is_on_foot(&self) -> bool {
+        self.kind == ActorKind::Pedestrian
     }
 
     fn at(&self, t_s: f64) -> Option<Spot> {
         let i = (t_s / self.step_s + 0.5) as usize;
         self.spots[i.min(self.spots.len() - 1)]
+    }
+
+    /// The station at which the front of the vehicle would first come upon somebody ahead of it who is then in its way, or will
+    /// be or was within `margin_s`; `gap_m` is the room to the sides that a person needs.
+    pub(super) fn comes_upon(
+        &self,
+        line: &Polyline,
+        motion: &Trajectory,
+        [margin_s, gap_m]: [f64; 2],
+    ) -> Option<f64> {
+        let start = motion.points.first()?;
+        let front = |foot: &Projection| foot.s_m + 0.5 * vehicle::LENGTH_M;
+        let now_m = front(&line.project(Point::new(start.x_m, start.y_m)));
+        let slack = (margin_s / self.step_s) as i64;
+        motion.points.iter().step_by(2).find_map(|p| {
+            let foot = line.project(Point::new(p.x_m, p.y_m));
+            let moments = (-slack..=slack).map(|k| p.t_s - start.t_s + k as f64 * self.step_s);
+            let spots = moments.filter(|t| *t >= 0.0).filter_map(|t| self.at(t));
+            let near = spots.filter(|spot| {
+                let begin_m = spot.s_m - spot.along_m;
+                begin_m > now_m
+                    && begin_m < front(&foot)
+                    && spot.s_m + spot.along_m > foot.s_m - 0.5 * vehicle::LENGTH_M
+                    && (spot.d_m - foot.d_m).abs() < spot.across_m + 0.5 * vehicle::WIDTH_M + gap_m
+            });
+            near.map(|spot| spot.s_m - spot.along_m).min_by(f64::total_cmp)
+        })
     }
 
     /// Whether a motion and this one use the same place beyond station `from_m` of the lane within `margin_s`.

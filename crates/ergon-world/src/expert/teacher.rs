@@ -55,6 +55,10 @@ const SLOWER_PART: f64 = 0.7;
 /// Two vehicles may be in one place if this much time lies between them.
 const CROSSING_MARGIN_S: f64 = 1.0;
 
+/// Time and room to the sides that people on foot are given, and the gap in front of them.
+const PERSON_MARGINS: [f64; 2] = [0.6, 0.5];
+const PERSON_M: f64 = 2.0;
+
 /// What the teacher would drive.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -98,7 +102,12 @@ impl Expert {
         let others = obstacles(world, &lane);
         let mut motion = Motion::new(world.ego(), &lane.path.line);
         let go = motion.roll(&others, &request);
-        let trajectory = match crossing_stop(world, &seen, &lane, &go, &others) {
+        // As if nobody were on foot: who brakes as late as for a vehicle meets nobody, but brakes hard.
+        let (vehicles, people) = others.split_at(others.partition_point(|other| !other.is_on_foot()));
+        let on = if people.is_empty() { None } else { Some(motion.roll(vehicles, &request)) };
+        let for_people = on.and_then(|on| people_stop(&lane, &on, people));
+        let stops = [crossing_stop(world, &seen, &lane, &go, &others), for_people];
+        let trajectory = match stops.into_iter().flatten().min_by(f64::total_cmp) {
             Some(stop_m) => {
                 let waits =
                     Request { stop_m: Some(request.stop_m.map_or(stop_m, |m| m.min(stop_m))), ..request };
@@ -337,7 +346,7 @@ fn end_stop(world: &World, lane: &Choice) -> Option<f64> {
     alone.then_some(lane.path.line.length() - 3.0)
 }
 
-/// Who may be in the way, as stations along and offsets across the lane at each foreseen moment.
+/// Who may be in the way, as stations along and offsets across the lane at each foreseen moment; people on foot last.
 fn obstacles(world: &World, lane: &Choice) -> Vec<Obstacle> {
     let ego = world.ego();
     let at = Point::new(ego.x_m, ego.y_m);
@@ -347,7 +356,10 @@ fn obstacles(world: &World, lane: &Choice) -> Vec<Obstacle> {
         let now = forecast.states.iter().flatten().next();
         now.is_some_and(|state| Point::new(state.x_m, state.y_m).distance(at) < SIGHT_M)
     });
-    near.filter_map(|forecast| Obstacle::new(line, &forecast.states, FORESEEN_S)).collect()
+    let mut all: Vec<Obstacle> =
+        near.filter_map(|forecast| Obstacle::new(line, &forecast.states, FORESEEN_S)).collect();
+    all.sort_by_key(Obstacle::is_on_foot);
+    all
 }
 
 /// Where to wait for someone who crosses first: the start of the next part of the lane that others cross, if driving on
@@ -379,6 +391,12 @@ fn crossing_stop(
     }
     let meets = others.iter().any(|other| other.meets(line, go, *start_m, CROSSING_MARGIN_S));
     meets.then_some(stop_m)
+}
+
+/// Where to wait for people on foot: before the first place where driving `on` would meet one.
+fn people_stop(lane: &Choice, on: &Trajectory, people: &[Obstacle]) -> Option<f64> {
+    let places = people.iter().filter_map(|person| person.comes_upon(&lane.path.line, on, PERSON_MARGINS));
+    places.min_by(f64::total_cmp).map(|place_m| place_m - PERSON_M)
 }
 
 /// The stop line before a station of the lane, or 1.5 m before it.
