@@ -125,6 +125,8 @@ pub struct Referee {
     states: Vec<VehicleState>,
     /// Speeds of the vehicle to be followed and gaps to it, where there is one.
     behind: Vec<Option<(ActorKind, f64)>>,
+    /// What there was to the left and to the right.
+    beside: [obey::LaneBeside; 2],
     lane: Option<ElementId>,
     /// Lanelets under the centre so far, in order, without repetitions.
     visited: Vec<ElementId>,
@@ -157,6 +159,7 @@ impl Referee {
             outcome,
             states: Vec::new(),
             behind: Vec::new(),
+            beside: Default::default(),
             lane: None,
             visited: Vec::new(),
             previous: None,
@@ -179,6 +182,11 @@ impl Referee {
         self.look_for_collisions(world, seen.as_ref());
         self.look_at_motion(&ego);
         self.at_edge = obey::at_right_edge(roads, &ego);
+        if let Some(seen) = &seen {
+            for (beside, side) in self.beside.iter_mut().zip([Side::Left, Side::Right]) {
+                beside.look(seen.beside(side), ego.speed_mps);
+            }
+        }
         let lead = seen.and_then(|seen| seen.lead).map(|lead| (lead.actor.kind, lead.gap_m));
         self.behind.push(lead);
         self.states.push(ego);
@@ -197,6 +205,7 @@ impl Referee {
                 states: &self.states,
                 behind: &self.behind,
                 changes: &outcome.lane_changes,
+                beside: self.beside,
                 visited: &self.visited,
                 route: &self.task.route,
                 at_edge: self.at_edge,

@@ -168,6 +168,41 @@ fn stops_speeds_and_edges_are_judged() {
 }
 
 #[test]
+fn a_speed_that_was_kept_counts_whatever_comes_later() {
+    let empty = world(Vec::new(), Vec::new());
+    // From 10 m/s to another speed for some looks, and at a third at the end.
+    let drive = |instruction, mps: f64, looks: usize, last_mps: f64| {
+        let speeds = std::iter::repeat_n(mps, looks).chain(std::iter::repeat_n(last_mps, 30));
+        run(&empty, instruction, speeds.enumerate().map(|(k, v)| [50.0 + k as f64, 5.25, v, 0.0])).obeyed
+    };
+    let set = Instruction::SetSpeed { kmh: 54 };
+    assert_eq!(drive(set, 15.0, 52, 6.0), Some(true));
+    assert_eq!(drive(set, 15.0, 40, 6.0), Some(false));
+    assert_eq!(drive(Instruction::SpeedUp, 15.0, 52, 6.0), Some(true));
+    assert_eq!(drive(Instruction::SpeedUp, 15.0, 40, 6.0), Some(false));
+    // To be slow on the way, as at a light, is not what was asked for.
+    assert_eq!(drive(Instruction::SlowDown, 6.0, 52, 12.0), Some(false));
+    assert_eq!(drive(Instruction::SlowDown, 12.0, 52, 6.0), Some(true));
+}
+
+#[test]
+fn who_finds_no_gap_in_the_lane_beside_is_not_judged() {
+    // Cars beside the whole way, or but for some of it.
+    let queue = |without: std::ops::Range<i32>| {
+        let cars = (0..20).filter(|k| !without.contains(k));
+        let car = |k: i32| ActorState { id: 10 + k as u32, ..actor(40.0 + 8.0 * f64::from(k), 8.75, 10.0) };
+        world(cars.map(car).collect(), Vec::new())
+    };
+    let left = Instruction::ChangeLane(Side::Left);
+    assert_eq!(run(&queue(0..0), left, straight(80)).obeyed, None);
+    assert_eq!(run(&queue(3..12), left, straight(80)).obeyed, Some(false));
+    // There are gaps on the other side, and none is needed to stay.
+    assert_eq!(run(&queue(0..0), Instruction::ChangeLane(Side::Right), straight(80)).obeyed, Some(false));
+    let to_the_right = (1..=40).map(|k| [50.0 + k as f64, 5.25 - 3.5 * (k as f64 / 40.0), 10.0, 0.0]);
+    assert_eq!(run(&queue(0..0), left, to_the_right).obeyed, Some(false));
+}
+
+#[test]
 fn what_the_traffic_ahead_prevents_is_not_judged() {
     let jammed = world(vec![actor(101.0, 5.25, 0.0)], Vec::new());
     assert_eq!(run(&jammed, Instruction::SpeedUp, straight(40)).obeyed, None);
