@@ -36,11 +36,13 @@ const STUCK_S: f64 = 4.0;
 const HELP_S: f64 = 3.0;
 /// Part of the moments of standing that are kept: they are alike.
 const STANDING_PART: f64 = 0.4;
-/// How much a sample counts where the expert brakes harder than in comfort: mistakes there end in collisions, and few moments
-/// teach anything about them.
+/// How much a sample counts where the expert brakes harder than in comfort, or does not creep on: mistakes there end in
+/// collisions, and few moments teach anything about them.
 const BRAKES_WEIGHT: f32 = 3.0;
 /// Braking that is harder than in comfort, over the first second.
 const BRAKES_MPS2: f64 = 2.8;
+/// Who is slower than the first and faster than the second, and within a second slower than that, stops where others creep on.
+const CREEPING_MPS: [f64; 2] = [2.5, 0.2];
 /// Part of the hints to a goal that name a point of the route, too.
 const ROUTE_POINT_PART: f64 = 0.8;
 
@@ -230,7 +232,10 @@ impl Collector<'_> {
 /// How much a sample counts.
 fn weight(kind: SampleKind, ego: &VehicleState, right: &Trajectory) -> f32 {
     let after_1_s = right.points.iter().find(|p| p.t_s >= ego.t_s + 1.0 - 1e-6);
-    let brakes = after_1_s.is_some_and(|p| p.speed_mps < ego.speed_mps - BRAKES_MPS2);
+    let [most_mps, least_mps] = CREEPING_MPS;
+    let creeps = (least_mps..most_mps).contains(&ego.speed_mps);
+    let brakes = after_1_s
+        .is_some_and(|p| p.speed_mps < ego.speed_mps - BRAKES_MPS2 || creeps && p.speed_mps < least_mps);
     // To be somewhere in time takes braking without danger.
     if brakes && kind != SampleKind::Goal { BRAKES_WEIGHT } else { 1.0 }
 }
@@ -343,5 +348,16 @@ mod tests {
             assert_eq!(weight(kind, &ego, &slower_by(lost_mps)), expected, "{kind:?}, {lost_mps} m/s2");
         }
         assert_eq!(weight(SampleKind::Expert, &ego, &Trajectory::default()), 1.0);
+    }
+
+    #[test]
+    fn to_stop_where_one_might_creep_counts_more() {
+        let after_1_s = |first_mps: f64, then_mps: f64| {
+            let ego = VehicleState { speed_mps: first_mps, ..VehicleState::default() };
+            let then = TrajectoryPoint { t_s: 1.0, speed_mps: then_mps, ..TrajectoryPoint::default() };
+            weight(SampleKind::Student, &ego, &Trajectory { points: vec![then] })
+        };
+        assert_eq!([after_1_s(1.0, 0.0), after_1_s(2.4, 0.1)], [BRAKES_WEIGHT; 2]);
+        assert_eq!([after_1_s(0.0, 0.0), after_1_s(1.0, 0.6), after_1_s(2.6, 0.0)], [1.0; 3]);
     }
 }

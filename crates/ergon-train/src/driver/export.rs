@@ -60,6 +60,17 @@ impl Trainer {
     /// # Errors
     /// The operating system refuses.
     pub fn export(&self, folder: &Path, config: &str, tokenizer: &str) -> Result<(), ExportError> {
+        self.export_values(&self.state().average, folder, config, tokenizer)
+    }
+
+    /// As [`Trainer::export`], with these parameters.
+    pub(super) fn export_values(
+        &self,
+        values: &[f32],
+        folder: &Path,
+        config: &str,
+        tokenizer: &str,
+    ) -> Result<(), ExportError> {
         let io_error = |path: &Path, reason| ExportError::Io { path: path.to_path_buf(), reason };
         fs::create_dir_all(folder).map_err(|reason| io_error(folder, reason))?;
         let texts = [
@@ -80,8 +91,7 @@ impl Trainer {
         let metadata = [("format".to_string(), "pt".to_string())];
         let mut writer = Writer::create(&folder.join("model.safetensors"), &specs, &metadata, true)?;
         for tensor in tensors {
-            let values = &self.state().average[tensor.range()];
-            writer.write(&tensor.name, &bytes_of(tensor, values))?;
+            writer.write(&tensor.name, &bytes_of(tensor, &values[tensor.range()]))?;
         }
         Ok(writer.finish()?)
     }

@@ -48,7 +48,22 @@ pub(super) fn check(folder: &Path, layout: &Layout) -> Result<(), ImportError> {
     if checkpoint.tensors().count() != layout.tensors().len() {
         return Err(differs("it has another number of tensors"));
     }
-    values(layout, &checkpoint, folder).map(drop)
+    read(layout, &checkpoint, folder).map(drop)
+}
+
+/// The mean of the parameters of two drivers.
+///
+/// # Errors
+/// One of them cannot be read, or its tensors are not the network's.
+pub(super) fn mean(layout: &Layout, [a, b]: [&Path; 2]) -> Result<Vec<f32>, ImportError> {
+    let mut mean = values(layout, a)?;
+    mean.iter_mut().zip(values(layout, b)?).for_each(|(mean, other)| *mean = 0.5 * (*mean + other));
+    Ok(mean)
+}
+
+/// The parameters of the driver in a folder; 0 where a model has none, since it is there while learning only.
+fn values(layout: &Layout, folder: &Path) -> Result<Vec<f32>, ImportError> {
+    read(layout, &Checkpoint::open(folder)?, folder)
 }
 
 impl Trainer {
@@ -57,13 +72,13 @@ impl Trainer {
     /// # Errors
     /// The model cannot be read, or its tensors are not the network's.
     pub fn start_from(&mut self, folder: &Path) -> Result<(), ImportError> {
-        let values = values(self.network().layout(), &Checkpoint::open(folder)?, folder)?;
+        let values = values(self.network().layout(), folder)?;
         self.restore(OptimizerState::new(values), Position::default());
         Ok(())
     }
 }
 
-fn values(layout: &Layout, checkpoint: &Checkpoint, folder: &Path) -> Result<Vec<f32>, ImportError> {
+fn read(layout: &Layout, checkpoint: &Checkpoint, folder: &Path) -> Result<Vec<f32>, ImportError> {
     let mut values = vec![0.0; layout.len()];
     for tensor in layout.tensors() {
         let (name, expected) = (&tensor.name, tensor.stored_shape());

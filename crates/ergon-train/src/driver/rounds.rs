@@ -38,6 +38,8 @@ const GROUPS: usize = 4;
 const DECAY_PART: f32 = 0.6;
 /// The driver that a run started from, in its folder.
 const START: &str = "start";
+/// The mean of that and the last student.
+const MEAN: &str = "mean";
 /// Says with which seed and scale a run was begun, in its folder.
 const BEGUN: &str = "begun";
 /// Says after how many updates the student in the folder `model` was chosen.
@@ -310,20 +312,23 @@ impl<'a> Run<'a> {
         }
         tell(Progress::Exporting);
         self.export(&trainer, &model)?;
+        if self.tunes {
+            self.export_mean(&trainer, &model)?;
+        }
         self.select(&model, tell)?;
         fs::write(&chosen, updates).map_err(io(&chosen))?;
         Ok(model)
     }
 
-    /// Puts the best of the last students, or the model that the run began with, in the place of the last one, if that is
-    /// not the best.
+    /// Puts the best of the last students, or the model that the run began with, or the mean of that and the last one, in the
+    /// place of the last one, if that is not the best.
     fn select(&self, model: &Path, tell: &mut (dyn FnMut(Progress) + Send)) -> Result<(), RoundsError> {
         let tell = Mutex::new(tell);
         let rounds = self.rounds.len();
         let students = (1..rounds).rev().map(|round| self.round_folder(round).join("student"));
         let last = std::iter::once(model.to_path_buf());
         let folders: Vec<PathBuf> = if self.tunes {
-            std::iter::once(self.folder.join(START)).chain(last).collect()
+            [START, MEAN].map(|name| self.folder.join(name)).into_iter().chain(last).collect()
         } else {
             last.chain(students.filter(|folder| folder.exists()).take(EARLIER)).collect()
         };
@@ -348,9 +353,20 @@ impl<'a> Run<'a> {
     }
 
     fn export(&self, trainer: &Trainer, model: &Path) -> Result<(), RoundsError> {
+        Ok(trainer.export(model, DRIVER_CONFIG, &self.tokenizer()?)?)
+    }
+
+    fn tokenizer(&self) -> Result<String, RoundsError> {
         let tokenizer = self.folder.join("tokenizer.json");
-        let tokenizer = fs::read_to_string(&tokenizer).map_err(io(&tokenizer))?;
-        Ok(trainer.export(model, DRIVER_CONFIG, &tokenizer)?)
+        fs::read_to_string(&tokenizer).map_err(io(&tokenizer))
+    }
+
+    /// Writes the model halfway between the driver that the run started from and the last student, which is in `model`. What a
+    /// training learned in addition is half there, and of what each of the two has wrong by chance a half, too (Wortsman et
+    /// al.: "Model soups", 2022).
+    fn export_mean(&self, trainer: &Trainer, model: &Path) -> Result<(), RoundsError> {
+        let mean = import::mean(trainer.network().layout(), [&self.folder.join(START), model])?;
+        Ok(trainer.export_values(&mean, &self.folder.join(MEAN), DRIVER_CONFIG, &self.tokenizer()?)?)
     }
 
     fn round_folder(&self, round: usize) -> PathBuf {

@@ -1,8 +1,8 @@
 //! Which of the students is given out: the one that does most tasks on roads that nobody was trained on.
 //!
 //! Losses cannot tell: what counts is what happens when the plans are driven. So the students of the last rounds and
-//! the last of all, or the driver that the run started from and the last student, drive the same held-out episodes, judged by
-//! the world's referee; as samples are driven, without the bounds of comfort.
+//! the last of all, or the driver that the run started from, the last student and the mean of both, drive the same held-out
+//! episodes, judged by the world's referee; as samples are driven, without the bounds of comfort.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -91,6 +91,28 @@ fn a_training_starts_from_the_weights_of_a_model() {
     assert!(matches!(nothing, Err(ImportError::Checkpoint(_))));
 }
 
+#[test]
+fn the_mean_of_two_models_lies_halfway() {
+    let (cpu, root) = (Cpu::new(1), tempfile::tempdir().unwrap());
+    let config = network_config(&driver_config());
+    let [a, b, mean] = ["a", "b", "mean"].map(|name| root.path().join(name));
+    let trainer = |seed| Trainer::new(&config, TrainConfig { seed, ..TrainConfig::default() }, &cpu).unwrap();
+    let (first, second) = (trainer(1), trainer(2));
+    first.export(&a, DRIVER_CONFIG, "{}").unwrap();
+    second.export(&b, DRIVER_CONFIG, "{}").unwrap();
+    let halfway = import::mean(first.network().layout(), [&a, &b]).unwrap();
+    first.export_values(&halfway, &mean, DRIVER_CONFIG, "{}").unwrap();
+    let stored = |folder: &std::path::Path| {
+        let mut stored = trainer(3);
+        stored.start_from(folder).unwrap();
+        stored.state().values.clone()
+    };
+    let (a, b, mean) = (stored(&a), stored(&b), stored(&mean));
+    let off = |i: usize| (0.5 * (a[i] + b[i]) - mean[i]).abs() > mean[i].abs() / 256.0;
+    assert_eq!((0..a.len()).find(|i| off(*i)), None);
+    assert!(a.iter().zip(&b).any(|(a, b)| a != b));
+}
+
 /// A run keeps the driver that it began from, and tells when it is asked to go on from something else.
 #[test]
 fn a_run_begins_from_nothing_or_from_one_driver() {
